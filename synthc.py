@@ -31,8 +31,8 @@ PACKAGES = ("compiler", "runtime")
 def _import_own(name: str) -> None:
     """Import the package `name` from the folder of this file, even if another folder of that name comes first on the path.
 
-    Nothing happens if it is imported already. ImportError if another package of that name is; FileNotFoundError if this one is not
-    there.
+    Nothing happens if it is imported already. ImportError if another package is imported under that name; FileNotFoundError if the
+    folder of this file lacks the package.
     """
     folder = Path(__file__).resolve().parent / name
     if (found := sys.modules.get(name)) is not None:
@@ -71,7 +71,8 @@ __all__ = ["Answer", "Results", "SpecError", "SynthcError", "SynthcWarning", "au
 
 
 def main() -> int:
-    """Run the command `synthc` with the arguments of this process; returns the exit code."""
+    """Run the command `synthc` with the arguments of this process; returns the exit code. SystemExit for arguments that cannot be
+    parsed, `--help` and `--version`."""
     from runtime.cli.main import main
 
     return main()
@@ -79,7 +80,9 @@ def main() -> int:
 
 def check(spec: AnyPath, *, profile: str | None = None, sets: Mapping[str, Any] | None = None) -> list[Finding]:
     """Compile a study and return the findings of its lints, silenced ones included. SpecError lists the mistakes, or the lints of
-    severity error that the study does not silence, each with its place.
+    severity error that the study does not silence, each with its place. `sets`: as for `run`.
+
+    The user's files that the study names are read first, unless they are known and unchanged, and records of them are cached.
 
     >>> sorted({finding.code for finding in synthc.check("study.yaml") if finding.silenced is not None})
     ['L01', 'L07']
@@ -108,7 +111,8 @@ def plan(
     db: AnyPath = DATABASE,
     store: AnyPath | None = None,
 ) -> Answer:
-    """The tasks that `run` would compute, their estimated time, and the resolution of the audit. No task is computed.
+    """The tasks that `run` would compute, their estimated time with a worker per core, and the resolution of the audit. No task is
+    computed. Arguments are as for `run`. SpecError for a study that is not valid, and where `only` selects no trial.
 
     >>> synthc.plan("study.yaml").json["study"]
     'tiny'
@@ -132,11 +136,15 @@ def run(
     workers: int | None = None,
     force: Sequence[str] = (),
 ) -> Results:
-    """Run the tasks of a study that are not done, and open the results. Progress is printed on standard error.
+    """Run the tasks of a study that are not done, publish the results to `db`, draw the charts that the study declares, and open
+    the results. Progress is printed on standard error.
 
-    `sets` replaces values, such as {"audit.shadows": 32}; `only` and `force` are as on the command line. KeyboardInterrupt if the
-    user interrupts, after running tasks have finished. RuntimeWarning if tasks failed (those that do not need them are computed),
-    or if the study's policy is closed.
+    `sets` replaces values, such as {"audit.shadows": 32}; `only` and `force` are as on the command line; `store` is by default
+    `.synthc` beside `db`; `engine` is `ray` or `inline` (this process). RuntimeWarning if tasks failed (those that do not need them
+    are computed), or if the study's policy is closed.
+
+    SpecError for a study that is not valid; SynthcError for what else ends the run. KeyboardInterrupt if the user interrupts: the
+    first time after running tasks have finished, a second time at once.
 
     >>> synthc.run("study.yaml", engine="inline")
     <results of results.duckdb: tiny: 3 trials>
@@ -154,7 +162,8 @@ def run(
 
 
 def open(db: AnyPath = DATABASE, *, store: AnyPath | None = None) -> Results:
-    """Open the results published so far, read-only; SynthcError if there are none.
+    """Open the results published so far, read-only; SynthcError if there is no database, or it cannot be opened. `store` (for
+    galleries and reports) is by default `.synthc` beside `db`.
 
     >>> synthc.open("results.duckdb").comparison.columns[:3]
     ['origin', 'study', 'profile']
@@ -166,7 +175,8 @@ class Results:
     """A snapshot of a published database: `open` again to see what is published later.
 
     Every view of the database is an attribute: a DuckDB relation, which prints as a table and has `.df()` (pandas), `.pl()`
-    (polars), `.arrow()`, `.fetchall()` and `.filter("arm = 'dm'")`. Queries cannot read other files or the network.
+    (polars), `.arrow()`, `.fetchall()` and `.filter("arm = 'dm'")`; AttributeError for other names. Views have the rows of all
+    stores that the database gathers. Queries cannot read other files or the network.
     """
 
     def __init__(self, db: AnyPath, store: AnyPath | None = None) -> None:
@@ -178,7 +188,7 @@ class Results:
 
     @property
     def views(self) -> dict[str, str]:
-        """Name of each view → description of its rows.
+        """Name of each view → description of its rows (None for a user's own view without a comment).
 
         >>> "canary_risk" in results.views
         True
@@ -205,7 +215,7 @@ class Results:
 
     @property
     def claims(self) -> duckdb.DuckDBPyRelation:
-        """The claims of the studies with effect, interval and verdict: the view `claim`.
+        """The claims of the studies with effect, interval and verdict: the same relation as the attribute `claim`.
 
         >>> results.claims.columns[3]
         'claim'
@@ -213,7 +223,10 @@ class Results:
         return self._connection.view("claim")
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """The result of a query as a relation; `@NAME` is a named query that comes with synthc. SynthcError if it cannot be run.
+        """The result of a query as a relation, which is computed when it is read; `@NAME` is a named query that comes with synthc.
+
+        SynthcError for an unknown NAME, and for a query that DuckDB cannot parse and bind or that gives no rows (is no SELECT).
+        Errors while it is computed are DuckDB's own.
 
         >>> results.sql("SELECT DISTINCT paradigm FROM comparison ORDER BY ALL").fetchall()
         [('coreset',), ('undefended',)]
@@ -227,9 +240,11 @@ class Results:
 
     def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
         """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it. `theme`
-        is `screen` or `paper`. SynthcError for an unknown name, or a condition that cannot be run.
+        is `screen` or `paper`; KeyError for others. Several studies are drawn below each other; without rows, the chart says so.
 
-        Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled.
+        SynthcError for an unknown name, and for more studies than one picture may hold; errors of the condition are as of `sql`.
+        Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled, for the
+        whole process.
 
         >>> chart = results.chart("tradeoff", where="paradigm <> 'diffusion'")
         >>> chart.save("tradeoff.svg")
@@ -250,8 +265,11 @@ class Results:
     def gallery(
         self, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
     ) -> dict[str, Image]:
-        """Trial → a sheet of the synthetic images of its shadow 0, as a Pillow image. Sets of private images are left out without
-        `with_private_images`. `study` and `profile` choose among several in the database; SynthcError if several are left.
+        """Trial → a sheet of the synthetic images of its shadow 0, as a Pillow image. Trials whose set is not in the store are left
+        out; without `with_private_images` also those whose set is, or began as, private images, or may be.
+
+        `study` and `profile` ("" for none) choose among several in the database; SynthcError if several are left, or a name is
+        unknown.
 
         >>> sorted(results.gallery(with_private_images=True))
         ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
@@ -268,8 +286,9 @@ class Results:
     def report(
         self, path: AnyPath, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
     ) -> Path:
-        """Write the report of a study as one HTML page that works without a network, and return its path. `study` and
-        `profile` choose among several in the database; SynthcError if they do not choose one.
+        """Write the report of a study as one HTML page that works without a network, over an older file, and return its path.
+        Without `with_private_images` no private images are shown. `study` and `profile` ("" for none) choose among several in the
+        database; SynthcError if they do not choose one, or the page cannot be written.
 
         >>> results.report("report.html").name
         'report.html'
@@ -339,9 +358,14 @@ def audit(
 ) -> Answer:
     """Run the attacks and statistics of a study on models trained elsewhere, given as an .npz file or as its arrays by name.
 
-    Arrays: `logits` (shadows × samples × views × classes) with `labels` (samples), or `signal` (shadows × samples, higher = more
-    confident), or `scores` (shadows × samples, higher = more likely a member); and `member` (shadows × samples, true where the
-    shadow was trained on the sample).
+    Arrays: `logits` (shadows × samples × views × classes) with `labels` (samples) and, for RMIA, `z_logits` and `z_labels` of
+    samples that no shadow was trained on; or `signal` (shadows × samples, higher = more confident in the label); or `scores`
+    (shadows × samples, higher = more likely a member); and `member` (shadows × samples, true where the shadow was trained on the
+    sample).
+
+    `attack`: names, () for all that apply; `fpr`: rates at which the TPR is read, () for the defaults of `synthc audit`; `guesses`:
+    numbers of samples to call members and non-members. With `db` the result is also stored and published. SynthcError for arrays or
+    options that are not valid, for arrays with `db` and no `study`, and where memory does not suffice.
 
     >>> import numpy
     >>> rng = numpy.random.default_rng(0)
@@ -384,8 +408,12 @@ def judge(
     """Judge whether a synthetic set may be released, by comparing it with its members and a holdout drawn by the same random split.
 
     A set is a path or name as for `synthc judge`, or its arrays: `images` (n × h × w or n × h × w × c, uint8 or from 0 to 1) and
-    `labels` (n). `policy`: a file, or its conditions; None for the default of `synthc judge`. A closed policy raises no error:
-    `json["verdict"]` is open, closed or cannot tell.
+    `labels` (n); of members, holdout and test also the array that the option `unit` names. `test`: real images on which the use of
+    the set is measured; `public`: those on which features are trained (None: drawn shapes). `policy`: a file, or its conditions;
+    None for the default of `synthc judge`. With `page` a page is written, with `db` the result stored and published.
+
+    A closed policy raises no error: `json["verdict"]` is open, closed or cannot tell. SpecError for a policy that is not valid,
+    SynthcError for such sets or options, and where the page or the database cannot be written.
 
     >>> import numpy
     >>> from sklearn.datasets import load_digits
@@ -430,7 +458,7 @@ def _printed(show: Callable[..., None], *what: Any) -> str:
 
 
 def _words_of(options: Mapping[str, Any]) -> list[str]:
-    """Options as arguments of a command line; None and False are left out."""
+    """Options as arguments of a command line: `a_b=1` is `--a-b=1`, True the option alone; None and False are left out."""
     words = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")
@@ -439,7 +467,8 @@ def _words_of(options: Mapping[str, Any]) -> list[str]:
 
 
 def _assignments(sets: Mapping[str, Any] | None) -> list[str]:
-    """Assignments in the form of `--set`; values as JSON, which is YAML."""
+    """Assignments `PATH=VALUE` in the form of `--set`, with values as JSON, which is YAML; [] for None. TypeError for a value that
+    JSON cannot hold."""
     return [f"{path}={json.dumps(value)}" for path, value in (sets or {}).items()]
 
 
@@ -453,7 +482,8 @@ def _parse(
     store: AnyPath | None,
     options: Sequence[str] = (),
 ) -> Any:
-    """Arguments as parsed from a command line."""
+    """The namespace that the parser of the command line makes of `command` with these arguments and further `options` (words).
+    SynthcError where it does not understand them; the parser has printed the reason then."""
     words = [command, str(spec), "--db", str(db), *options]
     words += ["--profile", profile] if profile is not None else []
     words += ["--store", str(store)] if store is not None else []

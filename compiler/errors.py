@@ -99,7 +99,8 @@ class SpecError(SynthcError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Text for a hint: all known words, after the one most similar to `word` if any is similar enough."""
+    """Text for a hint: all known words, sorted, after the one most similar to `word` if any is similar enough and `word` is not
+    known itself."""
     import difflib  # takes 4 ms, needed only for errors
 
     choices = sorted(known)
@@ -109,7 +110,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first non-blank line of an exception's message, or the name of its type."""
+    """The first non-blank line of an exception's message, stripped; the name of its type if there is none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
@@ -141,7 +142,7 @@ def sentence_of(error: OSError, place: object = "") -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun: "1 trial", "3 trials"."""
+    """A count with its noun, with an s unless it is 1: "1 trial", "3,000 trials"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 

@@ -1,7 +1,7 @@
 """Canonical text of parameters, and ids as its hash.
 
 An id must be the same in every process, on every machine and in every year, so the encoder refuses whatever
-has no stable bytes (callables, sets, paths, NaN, numpy scalars) where `str()` would silently fork ids.
+has no stable bytes (callables, sets, paths, NaN, numpy integers) where `str()` would silently fork ids.
 Each structure begins with its kind, so that values of different kinds have different texts.
 """
 
@@ -28,23 +28,24 @@ def fingerprint(kind: str, *parts: object) -> str:
     """The id of `parts` among all values of this `kind`: sixteen hexadecimal digits.
 
     64 bits: among 100,000 tasks the chance of a collision is 3e-10; a task's hashed text is kept beside its result. TypeError or
-    ValueError as for `encode`.
+    ValueError as for `encode`, ValueError also for a text with lone surrogates.
     """
     return digest_of(canonical_text(kind, *parts))
 
 
 def canonical_text(kind: str, *parts: object, memo: Memo | None = None) -> str:
-    """The exact text that is hashed: a JSON list of kind, SCHEME and parts, with sorted keys, without spaces between its tokens.
+    """The exact text that is hashed: a JSON list of `synthc.KIND`, SCHEME and the parts as by `encode`, without spaces between its
+    tokens.
 
-    `memo` caches the texts of structures inside the parts, which many texts share. A part itself occurs in one text only, so its
-    own text is not cached. TypeError or ValueError as for `encode`.
+    `memo` caches the texts of structures inside the parts, which many texts share. A part that is itself a structure occurs in one
+    text only, so its own text is not cached. TypeError or ValueError as for `encode`.
     """
     body = ",".join(_structure(part, memo) if _shape(type(part))[0] else encode(part, memo) for part in parts)  # type: ignore[arg-type]
     return f"[{json.dumps('synthc.' + kind)},{SCHEME},{body}]"
 
 
 def digest_of(text: str) -> str:
-    """Digest of a text: sixteen hexadecimal digits."""
+    """Digest of a text in UTF-8 (blake2b, 64 bits): sixteen hexadecimal digits. ValueError for lone surrogates."""
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -61,15 +62,17 @@ class Canonical:
 
 
 def parse_canonical(text: str) -> Canonical:
-    """Parse a task's canonical text, as `compiler.plan.lower` writes it. ValueError or TypeError for a text of another form."""
+    """Parse a task's canonical text, as `compiler.plan.lower` writes it. ValueError or TypeError for a text that is no JSON list of
+    seven members with a list for the revision and pairs for the needs; operation and parameters are not checked."""
     _, _, operation, _, revision, params, needs = json.loads(text)
     return Canonical(operation, tuple(revision), params, dict(needs))
 
 
 def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
-    """The inverse of `encode`, on parsed JSON: lists become tuples, tagged mappings instances of the type of that name.
+    """The inverse of `encode`, on parsed JSON: lists become tuples; mappings whose key "" names a class become instances, made by
+    calling `types[name]` with their fields as keywords, so that fields which `encode` left out have their defaults.
 
-    KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
+    KeyError for an unknown name; TypeError or ValueError, as that call raises them, for fields that do not fit.
     """
     if isinstance(value, list):
         return tuple(restore(item, types) for item in value)
@@ -80,10 +83,12 @@ def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
 
 
 def encode(value: object, memo: Memo | None = None) -> str:
-    """`value` as canonical JSON text; TypeError or ValueError for values without a stable text.
+    """`value` as canonical JSON text: keys sorted, strings in Unicode's normal form C, tuples like lists, -0.0 as 0.0. `memo`
+    caches the texts of structures.
 
-    Dataclasses and pydantic models are tagged with their class name. Left out are dataclass fields with `compare=False`, and those
-    of the fields listed in the class's `later` that are None: they were added after its first ids, which so stay the same.
+    Structures (dataclasses and pydantic models) have their class name under the key "". Left out are dataclass fields with
+    `compare=False`, and those of the fields listed in the class's `later` that are None: they were added after its first ids, which
+    so stay the same. ValueError for NaN and infinities; TypeError for other types and for keys that are no strings.
     """
     match value:
         case str():
@@ -117,8 +122,8 @@ class Memo:
         self._texts: dict[int, tuple[object, str]] = {}
 
     def text(self, part: object) -> str:
-        """`encode(part)` of a dataclass or pydantic model, computed once for each object; TypeError or ValueError as for
-        `encode`."""
+        """`encode(part)` of a dataclass or pydantic model, computed once for each object; TypeError for any other type, TypeError
+        or ValueError as for `encode` for its fields."""
         kept = self._texts.get(id(part))
         if kept is None:
             kept = self._texts[id(part)] = part, _structure(part, self)
@@ -126,7 +131,8 @@ class Memo:
 
 
 def _structure(value: object, memo: Memo | None) -> str:
-    """Canonical text of a dataclass or model; TypeError for any other type."""
+    """Canonical text of a dataclass or model; TypeError for any other type, TypeError or ValueError as for `encode` for its
+    fields."""
     # By the value's class, not the declared one: a subclass in a base-typed field would lose its fields.
     tag, fields = _shape(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
     if not tag:
@@ -141,7 +147,8 @@ def _structure(value: object, memo: Memo | None) -> str:
 
 @cache
 def _shape(kind: type) -> tuple[str, list[str]]:
-    """The tag of a structure (its class name as a JSON member) and its sorted field names; ("", []) for types that are none."""
+    """The tag of a structure (its class name as a JSON member) and its sorted field names, without those with `compare=False`; ("",
+    []) for a type that is neither a dataclass nor a pydantic model."""
     if issubclass(kind, BaseModel):
         names = list(kind.model_fields)
     elif dataclasses.is_dataclass(kind):

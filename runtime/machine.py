@@ -23,7 +23,8 @@ RECORDED_PACKAGES = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffu
 
 
 def cores() -> int:
-    """Number of logical cores that the affinity of this process allows, where the system has one; elsewhere the machine's.
+    """Number of logical cores that this process may use by its affinity; where the system has no affinities, that of the machine,
+    or 1 if unknown.
 
     A container's quota of processor time is not read.
     """
@@ -31,11 +32,11 @@ def cores() -> int:
 
 
 def check_room_for_threads(needed: int, who: str, would_do: str = "") -> None:
-    """SynthcError unless `needed` threads can be started. They are started, and ended again, since limits may be
-    the user's or the container's.
+    """SynthcError unless `needed` more threads can be started in this process. They are started, and ended again, since limits may
+    be the user's or the container's.
 
-    Without this check OpenBLAS ends the process by SIGINT, like Ctrl-C, and Ray hangs or fails an assertion. `who`, `would_do`: for
-    the error's text.
+    Without this check OpenBLAS ends the process by SIGINT, like Ctrl-C, and Ray hangs or fails an assertion. `who` begins the
+    error's text, as what needs the threads; `would_do` ends it.
     """
     ended, started, before = threading.Event(), [], threading.stack_size(1 << 18)  # little address space, which may be limited too
     try:
@@ -61,7 +62,7 @@ def host() -> str:
 
 @functools.cache
 def cpu() -> str:
-    """Model of the processor; "" where it is not known."""
+    """Model of the processor, as in `/proc/cpuinfo`, else as of `platform.processor`; "" where neither has it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, model = line.partition(":")
@@ -74,7 +75,8 @@ def cpu() -> str:
 
 @functools.cache
 def versions(*further: str) -> dict[str, str]:
-    """Package → version, or "not installed", of the packages that numbers may depend on and of `further` ones."""
+    """Package → version, or "not installed", of RECORDED_PACKAGES and of `further` ones. The mapping is cached and shared by
+    callers: do not change it."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms, which a command that records nothing need not spend
 
     found = {}
@@ -88,7 +90,8 @@ def versions(*further: str) -> dict[str, str]:
 
 @functools.cache
 def source_digest() -> str:
-    """Digest of the source of `compiler` and `runtime`. A change is recorded and reported; it makes no task run again."""
+    """Digest of paths and contents of the `.py` files of `compiler` and `runtime`, sixteen hexadecimal digits, computed once per
+    process. It enters no task's id, so a change makes no task run again."""
     digest = blake2b(digest_size=8)
     for path in sorted([*ROOT.glob("compiler/**/*.py"), *ROOT.glob("runtime/**/*.py")]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -97,8 +100,8 @@ def source_digest() -> str:
 
 @functools.cache
 def package_digest(module: str) -> str:
-    """Digest of the source files and compiled extensions of the package that holds this module, without importing it; "" where the
-    package is not installed.
+    """Digest of the source files and compiled extensions of the top-level package of `module`, a dotted name, without importing it:
+    sixteen hexadecimal digits, computed once per process; "" where the package is not installed.
 
     Files that cannot be read are left out.
     """
@@ -117,9 +120,10 @@ def package_digest(module: str) -> str:
 
 @functools.cache
 def commit() -> str:
-    """Twelve digits of the git commit of this source, with "+" if tracked files were changed since; "" outside a checkout.
+    """At least twelve hexadecimal digits of the git commit of this source, with "+" if tracked files differ from it; "" outside a
+    checkout, without git, and where git takes over ten seconds. Read once per process.
 
-    Changes of published results (`results.*`), to which runs add rows, do not count.
+    Changes of published results (`results.*` at the top of the checkout), to which runs add rows, do not count.
     """
 
     import subprocess
@@ -137,13 +141,15 @@ def commit() -> str:
 
 
 def reset_peak_memory() -> None:
-    """Reset the peak that `peak_memory_mb` reads, so that earlier tasks of this process do not count; no effect outside Linux."""
+    """Reset the peak that `peak_memory_mb` reads, so that earlier tasks of this process do not count; no effect, and no error,
+    where that is not possible, as outside Linux."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process in MB: since `reset_peak_memory` on Linux, elsewhere since the process began."""
+    """Largest resident memory of this process in MB (outside macOS in units of 1,000 KiB): since the last `reset_peak_memory` that
+    had an effect, if any, else since the process began."""
     import resource
     import sys
 

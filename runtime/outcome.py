@@ -20,10 +20,10 @@ PAIR_KINDS = ("nearest", "copied but not caught", "caught but not copied")
 class Metric:
     """One number with its uncertainty; a row of the database.
 
-    `low` and `high` bound a 95 % interval and are None where there is only one observation; `n` counts the
-    independent units behind the value (shadows, canaries, images: see the metric's name in the README). `value` is
-    None when it is not resolvable, and then `note` says why. `canaries`, `attack`, `variant` and `release` are the
-    coordinates of attack metrics and stay empty elsewhere.
+    `low` and `high` are the ends of an interval (95 % unless an audit has another confidence), None where there is none, as with
+    one observation; `n` counts the independent units behind the value (shadows, canaries, images: see the metric's name in the
+    README). `value` is None when it is not resolvable, and then `note` says why. `canaries`, `attack`, `variant` and `release` are
+    the coordinates of attack metrics and stay empty elsewhere.
     """
 
     name: str
@@ -75,7 +75,8 @@ Status = Literal["done", "failed", "blocked"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of an attempt at a task. As `outcome.json`, which is written last, it is the commit of a done task."""
+    """The result of an attempt at a task, without tensors. Of a done task it is stored as `outcome.json`, the last file written,
+    whose presence makes the task count as done."""
 
     task: str
     status: Status
@@ -92,7 +93,7 @@ class Outcome:
     """Path relative to the task's folder → digest of the bytes."""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready mapping. Shares large fields with this object instead of copying them."""
+        """A dict of the fields for JSON, with metrics and provenance as dicts. Values are not copied: do not change them in it."""
         provenance = None if self.provenance is None else vars(self.provenance)
         return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": provenance}
 
@@ -102,8 +103,9 @@ class Outcome:
 
 
 class Diverged(ArithmeticError):
-    """The loss of a training is not finite; the task fails and is not retried."""
+    """Raised where a training diverged: its loss, weights, features or images are not finite, or learned images exceed the accepted
+    grey levels. The task fails, with the error kind `diverged`, and is not retried."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user stops the run at once. Any other exception in a task's code makes that task fail."""
+    """Raised by the signal handler when the user stops a run at once. Other exceptions in a task's code make that task fail."""

@@ -14,18 +14,19 @@ import torch
 
 
 def derived_seed(seed: int, shadow: int | None, purpose: str) -> int:
-    """A 63-bit seed for this purpose; `shadow` is None for streams that all shadows share (canaries, splits)."""
+    """A seed from 0 to 2^63 - 1, a digest of the three arguments; `shadow` is None for streams that all shadows share (canaries,
+    splits)."""
     text = f"synthc.seed/{seed}/{'shared' if shadow is None else shadow}/{purpose}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, shadow: int | None, purpose: str) -> torch.Generator:
-    """A torch generator for this purpose, on the CPU."""
+    """A new torch generator on the CPU, with the seed of `derived_seed`."""
     return torch.Generator().manual_seed(derived_seed(seed, shadow, purpose))
 
 
 def numpy_generator(seed: int, shadow: int | None, purpose: str) -> np.random.Generator:
-    """A numpy generator for this purpose."""
+    """A new numpy generator, with the seed of `derived_seed`."""
     return np.random.default_rng(derived_seed(seed, shadow, purpose))
 
 

@@ -38,15 +38,17 @@ class Resolved:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The FPR at which the claim reads a TPR, once; empty if it reads none."""
+        """A tuple of the FPR at which the claim reads a TPR: that of its metric, else the headline's where it reads leakage; () if
+        it reads none."""
         if self.claim.metric.startswith("tpr@fpr="):
             return (float(self.claim.metric.removeprefix("tpr@fpr=")),)
         return (self.work.fpr,) if _reads_leakage(self.claim) else ()
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """Indices of the trials that agree with every field of a selector (a value, or a tuple of values, any of which will
-    do) except READING_FIELDS."""
+    """Ascending indices of the trials that agree with every field of a selector (a value, or a tuple of values, any of which will
+    do) except READING_FIELDS, which are passed over: all trials for an empty selector. A trial without such a field is not
+    selected."""
     wanted = {
         field: value if isinstance(value, tuple) else (value,) for field, value in selector.items() if field not in READING_FIELDS
     }
@@ -56,7 +58,8 @@ def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[in
 
 
 def select_compared(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """As `select_trials`, without controls, unless `arm` or `control` names them or no other trial is selected."""
+    """As `select_trials`, without trials of arms with `control: true`, which stay if the selector has a field `arm` or `control`,
+    or if it selects no others."""
     chosen = select_trials(selector, trials)
     if "arm" in selector or "control" in selector:
         return chosen
@@ -69,7 +72,8 @@ _ABSENT = object()
 
 
 def _value_of(trial: Trial, field: str) -> object:
-    """A trial's value for a field of a selector; `_ABSENT` where it has none."""
+    """A trial's value for a field of a selector: for `method` the paradigm where the arm has no method; for a name of both an axis
+    and a field of the arm, the axis's. `_ABSENT` where it has no such field."""
     arm = trial.point.arm
     match field:
         case "arm":
@@ -83,17 +87,19 @@ def _value_of(trial: Trial, field: str) -> object:
 
 def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Diagnostic]:
     """Diagnostics for what prevents the test of a claim: unknown fields, selectors without trials, canaries, strata and release
-    levels that a selected trial does not have, metrics that are not measured, trials whose audits read different figures.
+    levels that a selected trial does not have, metrics that are not measured or do not suit the test, trials whose audits differ in
+    what the claim reads of them. [] for a claim that `resolve` accepts.
 
-    `tree` is the claim as it is written, for locations.
+    `trials` are all trials of the study; `tree` is the claim as it is written, for locations.
     """
     problems = (*_check_selectors(claim, trials), *_check_sides(claim, trials), *_check_agreement(claim, trials))
     return [Diagnostic("claim", tree.nearest(*path), what, hint) for path, what, hint in problems]
 
 
 def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
-    """The claim with its trials. Resamples are those of the first left trial; `check_claim` must have found no error, so that the
-    trials agree in the rest: FPR and confidence where they matter, and what is read of each side."""
+    """The claim called `name` with the indices of its trials and the operation that tests it. FPR, confidence and resamples are
+    those of the first left trial, what is read of a side is that of its first trial, of a claim without `right` that of the left.
+    `check_claim` must have found no error."""
     left, right = select_compared(claim.left, trials), select_compared(claim.right, trials) if claim.right else ()
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
@@ -111,8 +117,9 @@ def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
 
 
 def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
-    """What a claim reads of a trial: the headline's attack with its variant, and release level, canaries and stratum as the
-    selector names them, else the headline's release level and canaries, and no stratum."""
+    """What a claim reads of a trial: the headline's attack, the variant of the attack that `declared` finds for it (else the one
+    that the headline names), and release level, canaries and stratum as the selector names them, else the headline's release level
+    and canaries, and no stratum."""
     headline = trial.point.audit.headline
     attack = declared(trial.point.audit.attacks, headline)
     return Reading(
@@ -127,10 +134,11 @@ def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
 def explain_empty_selection(
     selector: dict[str, Any], trials: Sequence[Trial], also: Iterable[str] = READING_FIELDS
 ) -> Iterator[tuple[str | None, str, str]]:
-    """Yields why a selector selects no trial: the field at fault (None if it is the combination), message, hint. Yields nothing for
-    a selector of known fields that selects some.
+    """Yields why a selector selects no trial, as the field at fault, message, hint: every unknown field; if there is none, the
+    first field whose values no trial has; else None as the field, for the combination of fields. Yields nothing for a selector of
+    known fields that selects some.
 
-    `also`: names of fields that the selector may have although they select nothing.
+    `also`: fields that are known besides TRIAL_FIELDS, axes and fields of arms, and whose values are not checked.
     """
     known = {*TRIAL_FIELDS, *also}
     for trial in trials:
@@ -157,7 +165,8 @@ def _check_selectors(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]
 
 
 def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """The first fault in what the claim reads (canaries, stratum, release level) of a selected trial, else faults of the metric."""
+    """The first fault in canaries, stratum or release level of a side's selector: no single name, or one that `_check_reading`
+    refuses for a selected trial. Without one, the faults of the metric, among them another than `leakage` for a dominance."""
     for side in ("left", "right"):
         selector = getattr(claim, side)
         for field in READING_FIELDS:
@@ -176,7 +185,7 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
     """Field, message and hint of the first of canaries, stratum and release level that the selector names and the trial lacks, or,
-    for a release level, at which the headline's attack is not scored; else None."""
+    for a release level of a claim that is no correlation, at which the headline's attack is not scored; else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:
@@ -214,8 +223,9 @@ def _select_sides(claim: Claim, trials: Sequence[Trial]) -> dict[str, list[Trial
 
 
 def _check_agreement(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """Problems of trials whose audits differ in what the claim has once: the confidence, the headline's FPR where leakage is read,
-    and, for figures from scores, what is read of the trials of one side."""
+    """Problems of trials whose audits differ in what the claim takes from one of them: the confidence, the headline's FPR where
+    leakage is read, and, unless only a metric of PER_SHADOW_METRICS is read, attack, variant, release level and canaries of the
+    trials of one side."""
     sides = _select_sides(claim, trials)
     once = {"confidence": lambda trial: trial.point.audit.confidence}
     if _reads_leakage(claim):
@@ -248,7 +258,8 @@ def _find_other(trials: Sequence[Trial], value: Callable[[Trial], object]) -> tu
 
 
 def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """Problems of a claim's metric: one that no trial has, an FPR or an attack of a correlation that a selected trial lacks."""
+    """Problems of a claim's metric: a name that is no metric; an FPR, an attack of a correlation or a share of selected canaries
+    that a selected trial lacks. Where no trial is selected, FPR and attacks are looked for in all trials."""
     path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
     chosen = [trial for side in _select_sides(claim, trials).values() for trial in side]

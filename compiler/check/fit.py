@@ -27,8 +27,9 @@ LEAST_SHARE = {"digits": 0.0968, "mnist": 0.0903, "svhn": 0.0635}
 
 
 def check_nets(point: Point) -> Iterator[Problem]:
-    """Problems of nets that cannot take images of the point's size, and of depths (wrn) and widths (unet) that no image size
-    allows."""
+    """Problems of the classifier, the proxy, the ConvNets of a distillation and the unet of a denoiser: nets that cannot be trained
+    on images of the point's size, and depths (wrn) and widths (unet) that suit no size. At most one for each net. SynthcError and
+    KeyError as for `card_of`."""
     shape, arm = card_of(point.data).shape, point.arm
     recipes: list[tuple[tuple[str, ...], Recipe]] = [(("classifier",), point.classifier)]
     if isinstance(arm, WithProxy) and arm.proxy is not None:
@@ -49,13 +50,14 @@ def check_nets(point: Point) -> Iterator[Problem]:
 
 
 def _halvings(shape: Shape) -> int:
-    """How often the ConvNet, which pads 28×28 to 32×32, can halve an image of this shape."""
+    """How often the ConvNet, which pads 28×28 to 32×32, can halve the shorter side of an image of this shape, down to one pixel."""
     side = 32 if shape[1:] == (28, 28) else min(shape[1:])
     return side.bit_length() - 1
 
 
 def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
-    """Why the recipe cannot be trained on images of this shape: the field at fault, message, hint; None if it can."""
+    """The first reason for which the recipe cannot be trained on images of this shape: the field at fault, message, hint; None if
+    it can."""
     side, size, halvings = min(shape[1:]), _size(shape), _halvings(shape)
     what = f"the net {recipe.net} for images of {size}"
     if recipe.net == "convnet" and (halvings < 1 or (recipe.depth or 1) > halvings):
@@ -78,7 +80,7 @@ def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
 
 def _last_side(recipe: Recipe, shape: Shape) -> int:
     """Side of the feature map at the last norm layer, in pixels: from the longer side of the image for `small` and `resnet9`, from
-    the shorter one for residual nets; 2, for more than one pixel, for all others."""
+    the shorter one for `resnet18` and `wrn`. 2, which stands for any side above one pixel, for all other nets."""
     side, long = min(shape[1:]), max(shape[1:])
     match recipe.net:
         case "small":
@@ -96,13 +98,13 @@ def _size(shape: Shape) -> str:
 
 
 def _depths(halvings: int) -> str:
-    """Hint: the greatest depth of a ConvNet for images that can be halved so often."""
+    """Hint: the greatest depth of a ConvNet for images that can be halved so often; at 0, that sides need 2 pixels."""
     return f"they can be halved {halvings} times: depth {halvings} is the most" if halvings else "no side may be below 2 pixels"
 
 
 def least_of_class(point: Point) -> int:
-    """Number of images that a private set has of every class, with near certainty: the expectation for the smallest class minus
-    four standard deviations, at least 0."""
+    """Number of images that a private set has of every class, with near certainty: the expectation for the smallest class, without
+    canaries, minus four standard deviations, rounded down, at least 0. SynthcError and KeyError as for `card_of`."""
     audit, card, pool = point.audit, card_of(point.data), pool_size(point.data)
     fewest = LEAST_SHARE.get(point.data.name, 1 / card.classes) * card.samples
     if point.data.name == OWN and point.data.path is not None:
@@ -118,8 +120,9 @@ def least_of_class(point: Point) -> int:
 
 
 def check_counts(point: Point) -> Iterator[Problem]:
-    """Problems of methods that need more images, of a class or in all, than a private set has (for a stratified coreset: than `cut`
-    leaves), or that select fewer images than there are classes."""
+    """Problems of coresets and of distillations from real images that need more images of a class than `least_of_class` (a
+    stratified coreset: of a class or in all, than `cut` leaves), and of a coreset's `fraction` that selects fewer images than there
+    are classes. None where the private set is empty. SynthcError and KeyError as for `card_of`."""
     arm, card = point.arm, card_of(point.data)
     if private_size(point.data, point.audit) <= 0:
         return  # reported by `rules`

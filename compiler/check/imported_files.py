@@ -42,12 +42,13 @@ def file_of(folder: str, replicate: int, shadow: int) -> Path:
 
 
 def digest_of_file(path: Path) -> str:
-    """Digest of a file's bytes, from its record. SynthcError as for `contents`."""
+    """Digest of a user's file, as its record has it: the file is not read. SynthcError as for `contents`."""
     return contents(path).digest
 
 
 def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[Diagnostic]:
-    """Diagnostics for missing or wrong files of an imported arm, at the location of its `path`; none for other arms."""
+    """Diagnostics for the missing folder, or for missing or wrong files, of an imported arm, at the location of its `path`: one for
+    all missing files, one for each of the first MAX_FAULTS_SHOWN wrong ones and one that counts the rest. None for other arms."""
     arm = point.arm
     if not isinstance(arm, ImportedSets | ImportedLogits):
         return
@@ -84,8 +85,9 @@ def _wrong(file: Path, point: Point) -> str | None:
 
 
 def queries(point: Point, card: Card) -> int:
-    """Number of images with which each model is queried: every view of canaries and z samples, and the plain images on which
-    accuracy is measured (test images, or validation images if `judged_on` names them)."""
+    """Number of images with which each model is queried: every view of canaries and of the samples of all z pools, and the plain
+    images on which accuracy is measured (the validation images if `judged_on` names them, else `test`, else the card's test
+    split)."""
     audit = point.audit
     asked = sum(group.count for group in audit.canaries.values()) + audit.z_pool * _z_pools(audit)
     judged = point.data.validation if point.data.judged_on else point.data.test
@@ -93,13 +95,15 @@ def queries(point: Point, card: Card) -> int:
 
 
 def _z_pools(audit: Audit) -> int:
-    """Number of z pools: one for all groups of the data set's images, and one for each other group."""
+    """Number of z pools: one for all groups of the data set's images together, and one for each ood or blank group."""
     foreign = [group.kind in ("ood", "blank") for group in audit.canaries.values()]
     return sum(foreign) + (not all(foreign))
 
 
 def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -> None:
-    """SynthcError unless the arrays are images and labels that fit this card, with origins exactly if `private_origins`."""
+    """SynthcError unless the arrays are at least one image and labels (classes or probabilities) that fit this card, images of at
+    most MAX_BYTES_PER_FILE and of the scale that `_judge_scale` accepts, and origins, from −1 to the card's samples − 1, exactly if
+    `private_origins`."""
     images, (channels, height, width) = array_called(arrays, "images"), card.shape
     fitting = [(channels, height, width), (height, width, channels), *([(height, width)] if channels == 1 else [])]
     if images.dtype[1:] not in ("u1", *FLOATS) or images.shape[1:] not in fitting:
@@ -136,7 +140,8 @@ def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -
 
 
 def _judge_scale(images: Array) -> None:
-    """SynthcError for images that are not finite, or of another scale than their type means."""
+    """SynthcError for images that are not all finite, uint8 images that `check_grey` refuses, and floats whose absolute value
+    exceeds MAX_GREY_LEVEL. Images whose range was not looked for pass."""
     if images.lowest is None or images.highest is None:
         if not images.finite:
             raise SynthcError("images have no finite number at all; did the generator diverge?")
@@ -151,7 +156,7 @@ def _judge_scale(images: Array) -> None:
 
 
 def _judge_seconds(seconds: Array | None) -> None:
-    """SynthcError unless the array, if there is one, is one number from 0 on."""
+    """SynthcError unless the array, if there is one, is one finite number from 0 on."""
     if seconds is None:
         return
     if math.prod(seconds.shape) != 1 or not seconds.finite or (seconds.lowest is not None and seconds.lowest < 0):
@@ -160,7 +165,7 @@ def _judge_seconds(seconds: Array | None) -> None:
 
 
 def _judge_logits(logits: Array, rows: int, classes: int) -> None:
-    """SynthcError unless the array is rows × classes of finite floats and not too large."""
+    """SynthcError unless the array is rows × classes of finite floats and of at most MAX_BYTES_PER_FILE."""
     if logits.dtype[1:] not in FLOATS or logits.shape != (rows, classes):
         where = "queries.npz (`synthc export --membership … --queries`)"
         raise _unfit("logits", logits, f"{rows:,} × {classes} floats, a row per image of {where}")

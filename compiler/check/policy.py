@@ -12,12 +12,13 @@ from compiler.text.nodes import Node
 
 
 def read_policy(path: Path) -> tuple[Condition, ...]:
-    """The conditions under `policy:` of a file, which may be a study; SpecError if there is none, or with all its errors."""
+    """The conditions under `policy:` of a file, which may be a study, but whose `extends` and profiles are not read; SpecError as
+    for `read` and `policy_in`."""
     return policy_in(nodes.read(path))
 
 
 def policy_in(tree: nodes.Mapping) -> tuple[Condition, ...]:
-    """The conditions under `policy:` of a tree; SpecError if there is none, or with all its errors."""
+    """The conditions under `policy:` of a tree; SpecError if there is no `policy`, or with all that `check_policy` yields."""
     node = tree.get("policy")
     if node is None:
         hint = "such as policy: [{metric: copied_members, end: low, at_most: 0}]"
@@ -29,7 +30,8 @@ def policy_in(tree: nodes.Mapping) -> tuple[Condition, ...]:
 
 
 def check_policy(node: Node) -> Checking[tuple[Condition, ...]]:
-    """The conditions in `node`, () if it is not valid; yields diagnostics, also for an empty list and for unknown figures."""
+    """The conditions in `node`, () if a field of one is not valid; yields diagnostics, also for an empty list and for figures that
+    are not in METRICS."""
     found: tuple[Condition, ...] | None = yield from Validator(tuple[Condition, ...]).check(node)
     if found is not None and not found:
         yield Diagnostic(

@@ -25,7 +25,9 @@ Fields = dict[str, "Value | Fields"]
 
 def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[str, Node]]:
     """The parts of one grid point, with presets of `classifier` and of the arm's `proxy` replaced by their fields, over which
-    written fields take precedence; yields a diagnostic for an unknown preset."""
+    written fields take precedence; `parts` is left as it is. Yields a diagnostic for an unknown preset. Presets that are unknown,
+    and all presets where the data set has no card (`data` is None, or `card_of` refuses it), are removed without fields in their
+    place."""
     card, arm = _find_card(data), parts.get("arm")
     if "classifier" in parts:
         parts = parts | {"classifier": (yield from _resolve_preset(parts["classifier"], card))}
@@ -48,7 +50,8 @@ def _find_card(data: Data | None) -> Card | None:
 def _resolve_preset(recipe: Node, card: Card | None) -> Checking[Node]:
     """A recipe with its preset, if any, replaced by fields, which written fields override; located where the preset is named.
 
-    Without a card, of data that other checks refuse, the preset is dropped, and no field takes its place.
+    An unknown preset, for which a diagnostic is yielded, is removed without fields in its place; so is any preset where the card is
+    None, for data that other checks refuse.
     """
     if not isinstance(recipe, Mapping) or "preset" not in recipe.items:
         return recipe
@@ -73,14 +76,15 @@ def _to_node(fields: Fields, at: Location) -> Mapping:
 
 @cache
 def presets() -> dict[str, dict[str, Fields]]:
-    """Preset → kind of images → fields."""
+    """Preset → kind of images (`digits`, `colour`, `grey`) → fields, from `presets.yaml`; read once, the same object at each
+    call."""
     tree: Any = plain(read(Path(__file__).with_suffix(".yaml")))
     return tree
 
 
 def fields_of(preset: str, card: Card) -> Fields:
-    """The fields of a preset for images of this card: `digits` (a side below 16 pixels), else `colour` or `grey`. If it augments
-    images, it flips them exactly where the card allows that. KeyError for an unknown preset."""
+    """The fields of a preset for images of this card: `digits` (a side below 16 pixels), else `colour` (several channels) or
+    `grey`. If it has a field `augment`, flips in it are as the card allows. KeyError for an unknown preset."""
     kind = "digits" if min(card.shape[1:]) < 16 else "colour" if card.shape[0] > 1 else "grey"
     fields = presets()[preset][kind]
     augment = fields.get("augment")

@@ -37,7 +37,8 @@ def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
 
 
 def _check_data_sets(point: Point) -> Iterator[Problem]:
-    """Problems of private and public data: an unknown name, a path beside a known set, files that give no card."""
+    """Problems of private and public data: an unknown name, a path beside a known set, files or a plug-in for which `card_of`
+    raises SynthcError."""
     for part, data in (("data", point.data), ("public", point.public)):
         if data is None:
             continue
@@ -77,7 +78,7 @@ def _check_subset(point: Point) -> Iterator[Problem]:
 
 
 def _check_enough_images(point: Point) -> Iterator[Problem]:
-    """A problem where canaries, z pool, test and validation images leave none to train on."""
+    """A problem where canaries that are images of the data set, z pool, test and validation images leave none to train on."""
     audit, data = point.audit, point.data
     drawn = sum(group.count for group in audit.canaries.values() if group.kind not in ("ood", "blank"))
     if drawn + audit.z_pool + set_aside(data) >= pool_size(data):
@@ -88,7 +89,8 @@ def _check_enough_images(point: Point) -> Iterator[Problem]:
 
 
 def _check_canaries(point: Point) -> Iterator[Problem]:
-    """Problems of canaries: none, copies of a kind other than `duplicated`, so many blank ones that no colour is left."""
+    """Problems of canaries: no group at all, copies of a kind other than `duplicated`, so many blank ones that no colour is
+    left."""
     path, colours = ("audit", "canaries"), 256 ** card_of(point.data).shape[0]
     if not point.audit.canaries:
         hint = "such as mislabeled: {kind: mislabeled, count: 128}"
@@ -103,7 +105,7 @@ def _check_canaries(point: Point) -> Iterator[Problem]:
 
 
 def _check_shadows(point: Point) -> Iterator[Problem]:
-    """Problems of the number of shadows: odd for pairs, below MIN_SHADOWS, not above the target's."""
+    """Problems of the number of shadows: odd for pairs, else below MIN_SHADOWS; and of a target that is no index of a shadow."""
     shadows, target = point.audit.shadows, point.audit.target
     if point.audit.membership == "pairs" and shadows % 2:
         what = f"{shadows} shadows cannot form complementary pairs"
@@ -118,7 +120,8 @@ def _check_shadows(point: Point) -> Iterator[Problem]:
 
 
 def _check_attacks(point: Point) -> Iterator[Problem]:
-    """Problems of attacks: one that is there twice, queries, and the z pool where an attack needs one."""
+    """Problems of attacks: one that equals an earlier one, `queries` that are neither 1 nor the number of views, a missing z pool
+    that an attack needs."""
     views = point.audit.queries.count
     for index, attack in enumerate(point.audit.attacks):
         path, queries = ("audit", "attacks", index), getattr(attack, "queries", 1)
@@ -164,7 +167,7 @@ def _check_headline(point: Point) -> Iterator[Problem]:
 
 
 def _check_headline_release(point: Point) -> Iterator[Problem]:
-    """Problems of a headline whose release level the arm does not have, or its attack does not read."""
+    """A problem of a headline whose release level the arm does not have, or else its attack does not read."""
     headline, path = point.audit.headline, ("audit", "headline", "release")
     if not has_release(point.arm, headline.release):
         what = f"the headline reads the {headline.release}, and this arm has none"
@@ -177,8 +180,8 @@ def _check_headline_release(point: Point) -> Iterator[Problem]:
 
 
 def _check_public_set(point: Point) -> Iterator[Problem]:
-    """Problems of a public set: none where canaries, learned images or a pretrained base need one, or one too small for canaries or
-    learned images."""
+    """Problems of a public set: a missing one that ood canaries, learned images (`init: public`) or a pretrained base need, or one
+    too small for the ood canaries with the z pool, or for the learned images."""
     foreign = {name: group.count for name, group in point.audit.canaries.items() if group.kind == "ood"}
     begins = getattr(point.arm, "init", None) == "public"
     shared = point.arm.generator.shared if isinstance(point.arm, Method) and point.arm.generator else None
@@ -203,7 +206,8 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
 
 
 def _check_privacy(point: Point) -> Iterator[Problem]:
-    """A problem of DP-SGD with both a noise multiplier and an epsilon, or neither."""
+    """A problem of DP-SGD, of a classifier or of the denoiser of images drawn from noise, with both a noise multiplier and an
+    epsilon, or neither."""
     arm = point.arm
     privacy = arm.denoiser.privacy if isinstance(arm, Conditional) else arm.privacy if isinstance(arm, DpSgd) else None
     if privacy is not None and (privacy.noise_multiplier is None) == (privacy.epsilon is None):
@@ -212,7 +216,8 @@ def _check_privacy(point: Point) -> Iterator[Problem]:
 
 
 def _check_norm(point: Point) -> Iterator[Problem]:
-    """Problems of norms: BatchNorm under DP-SGD, and a teacher without BatchNorm for a method that reads its statistics."""
+    """Problems of norms: BatchNorm under DP-SGD, and a teacher without BatchNorm (another norm, or the net `mlp`) for a method that
+    reads its statistics."""
     norm, path = point.classifier.norm, ("classifier", "norm")
     if isinstance(point.arm, DpSgd) and norm == "batch":
         what = "DP-SGD with BatchNorm: its statistics would mix samples, and no clipping bounds them"
@@ -226,7 +231,8 @@ def _check_norm(point: Point) -> Iterator[Problem]:
 
 
 def _check_denoiser(point: Point) -> Iterator[Problem]:
-    """Problems of a denoiser: too many components, too high a rank, what a latent one cannot take, packages that are missing."""
+    """Problems of a denoiser: more principal components than values in an image, a LoRA rank above `width`, those of
+    `_check_latent`, packages that are not installed."""
     if not isinstance(point.arm, Conditional | ImageToImage):
         return
     how, path, pixels = point.arm.denoiser, ("arm", "denoiser"), math.prod(card_of(point.data).shape)
@@ -245,8 +251,9 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
 
 
 def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
-    """Problems of a latent denoiser: images of four channels, names that are not one for each class, the user's model folder, sides
-    that are not square or no multiple of 8."""
+    """Problems of a latent denoiser: images of four channels; with a user's model folder, class names that are not as many as the
+    classes, faults of the folder, a resolution that is no multiple of 8; without one, images that are not square or whose sides are
+    no multiples of 8."""
     card, path = card_of(point.data), ("arm", "denoiser")
     field: tuple[str, ...] = ("net",)
     if card.shape[0] == 4:
@@ -268,7 +275,9 @@ def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
-    """Problems of a proxy that is trained for fewer epochs than the method reads."""
+    """Problems of a proxy (the classifier's recipe, if it has none of its own) of a coreset by training dynamics: trained for less
+    than an epoch or for too few steps to see every image of a large private set, or, for EL2N scores, for fewer epochs than
+    `passes`."""
     arm = point.arm
     if isinstance(arm, ByDynamics):
         recipe, size = arm.proxy or point.classifier, private_size(point.data, point.audit)
@@ -288,7 +297,7 @@ def _check_proxy(point: Point) -> Iterator[Problem]:
 
 
 def _check_batch(point: Point) -> Iterator[Problem]:
-    """A problem of a batch larger than the private set."""
+    """A problem of a batch of the classifier that is larger than the expected private set, unless that is empty."""
     there = private_size(point.data, point.audit)
     if 0 < there < point.classifier.batch_size:
         what = f"a batch of {point.classifier.batch_size} from {there} private images"

@@ -51,8 +51,9 @@ class Checked:
 
 
 def check(tree: Mapping, imported: bool = True) -> Checked:
-    """Check a composed study; SpecError with all errors. A grid point is checked as a whole only if its fields and the study's
-    header are valid, claims and charts against the trials only if nothing before them was wrong.
+    """Check a composed study; SpecError with all errors that are found. A grid point is checked as a whole only if its fields and
+    the study's header are valid, claims and charts against the trials only if nothing in header, arms and grid points is wrong.
+    Lints are not applied.
 
     `imported`: whether the files of imported arms are checked; False before they are made.
     """
@@ -66,7 +67,8 @@ def check(tree: Mapping, imported: bool = True) -> Checked:
 
 
 def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None, list[Trial]]]:
-    """The header (None if it is not valid), and the trials of all grid points whose fields are valid."""
+    """The header (None if it is not valid), and the trials of all grid points whose fields are valid: none without a header. Yields
+    the diagnostics of header, fields, arms and grid points, and one for more than MAX_MODELS models."""
     header = yield from _check_header(tree)
     yield from _check_fields(tree)
     arms = yield from _check_arms(tree)
@@ -97,7 +99,8 @@ def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None
 
 
 def _check_header(tree: Mapping) -> Checking[Header | None]:
-    """The header, None if its fields are not valid; yields diagnostics, also for the policy and for too many replicates."""
+    """The header, None if its fields are not valid; yields diagnostics for them or, if they are valid, for the policy and for more
+    than MAX_TRIALS replicates."""
     items = {name: node for name, node in tree.items.items() if name in Header.model_fields}
     header: Header | None = yield from Validator(Header).check(Mapping(items, tree.keys, tree.location))
     if header is not None and "policy" in tree.items:
@@ -110,7 +113,7 @@ def _check_header(tree: Mapping) -> Checking[Header | None]:
 
 
 def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for unknown and for missing fields at the top of a study."""
+    """Diagnostics for unknown fields at the top of a study, and for missing ones of `data`, `audit` and `arms`."""
     for name in tree.items:
         if name not in STUDY_FIELDS:
             hint = did_you_mean(name, STUDY_FIELDS)
@@ -122,7 +125,8 @@ def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
 
 
 def _check_arms(tree: Mapping) -> Checking[dict[str, Mapping]]:
-    """Name → arm, of those that are mappings; yields diagnostics for others, and where no arm is named."""
+    """Name → arm, of those that are mappings; yields diagnostics for others, and for `arms` without a name in it. {} without a
+    diagnostic where `arms` is missing."""
     arms = tree.items.get("arms")
     if arms is None:
         return {}
@@ -137,7 +141,9 @@ def _check_arms(tree: Mapping) -> Checking[dict[str, Mapping]]:
 
 
 def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> Checking[list[Expanded]]:
-    """The trees (data, public, audit, classifier, arm) of an arm's grid points, without excluded ones; [] if a grid is wrong."""
+    """The trees (data, public, audit, classifier, arm) of an arm's grid points, without excluded ones; the arm's own `audit` and
+    `classifier` are merged into the study's. [], with diagnostics, if a grid is wrong or the grids have more than `limit`
+    combinations. Yields diagnostics also for malformed parts and `exclude` rules."""
     items = {part: tree.items[part] for part in SHARED if part in tree.items}
     keys = {part: tree.keys[part] for part in items}
     for part in ("audit", "classifier"):
@@ -160,7 +166,9 @@ def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> Checking[list[Expand
 
 
 def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expanded]]:
-    """The grid points without those that `exclude:` (a list of mappings from axis to value) matches."""
+    """The grid points without those that have the values of a rule of the arm's `exclude:` (a list of mappings from axis to value)
+    on all axes that the rule names. Yields a diagnostic for an `exclude` of another form, and for each malformed rule, which then
+    exclude nothing; neither does an empty rule."""
     rules = arm.items.get("exclude")
     if rules is None:
         return points
@@ -195,7 +203,7 @@ def _find_problems_of_rule(rule: Mapping, axes: set[str]) -> Iterator[Diagnostic
 
 
 def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:
-    """Path of an axis → its shortest unique suffix among the axes of the arm."""
+    """Path of an axis → its shortest suffix, joined by dots, that no other axis of the arm has; the whole path if there is none."""
     paths = {axis.path for point in points for axis in point.axes}
     names: dict[tuple[str, ...], str] = {}
     for path in paths:
@@ -221,7 +229,8 @@ class _Validators:
         }
 
     def check_point(self, tree: Mapping) -> Checking[Point | None]:
-        """The typed grid point; None where data or audit is missing. Valid only if no diagnostic was yielded."""
+        """The typed grid point, with presets replaced and paths made absolute; None where data or audit is missing. Parts that are
+        not valid are None in it: it may be used only if no diagnostic was yielded."""
         parts, models = tree.items, dict[str, Any]()
         for name, validate in self.parts.items():
             if name == "classifier":  # its preset, and that of the arm's proxy, depend on the data
@@ -232,7 +241,8 @@ class _Validators:
 
 
 def _check_claims(tree: Mapping, trials: Many[Trial]) -> Checking[list[Resolved]]:
-    """The study's claims with their trials, without those that have errors. Without `trials` only fields are checked: []."""
+    """The study's claims with their trials, without those that have errors, for which diagnostics are yielded. If `trials` is
+    empty, only fields are checked and the result is []."""
     claims = tree.items.get("claims")
     if claims is None or (isinstance(claims, Scalar) and claims.value is None):
         return []
@@ -253,7 +263,7 @@ def _check_claims(tree: Mapping, trials: Many[Trial]) -> Checking[list[Resolved]
 
 
 def _check_charts(tree: Mapping, header: Header, trials: Many[Trial]) -> Iterator[Diagnostic]:
-    """Diagnostics for charts that select no trial."""
+    """Diagnostics for charts that select no trial, or select by an unknown field."""
     nodes = tree.items.get("charts")
     for chart, node in zip(header.charts, nodes.items if isinstance(nodes, Sequence) else (), strict=True):
         for name, what, hint in explain_empty_selection(chart.of, trials, also=()):

@@ -105,7 +105,8 @@ class Validator:
         return report("wrong-value", f"{_field(reached)} is {_shown(plain(at))}", hint)
 
     def _fields(self, names: tuple[Any, ...], node: Node) -> set[str]:
-        """Names of the fields that a mapping at pydantic's `loc` may have."""
+        """Names of the fields that a mapping at pydantic's `loc` may have, those that are replaced before validation (`preset`)
+        included."""
         models = _models(_at(self.annotation, names, node))
         return {name for model in models for name in (*model.model_fields, *getattr(model, "resolved_before", ()))}
 
@@ -123,7 +124,8 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
-    """The node at pydantic's `loc`, its parent, and the names on the path, without tags of unions, which the text does not have."""
+    """The deepest node on pydantic's `loc`, the mapping or list that it is in (or itself, if it is a mapping in which a later name
+    is missing), and the names on the path that are in the text, without tags of unions."""
     parent, reached = node, list[str]()
     for name in names:
         match node:
@@ -139,7 +141,8 @@ def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
 
 
 def _at(annotation: Any, names: tuple[Any, ...], node: Node | None = None) -> Any:
-    """The annotation at pydantic's `loc`; `node` is the text, which may name a plug-in on the path."""
+    """The annotation at pydantic's `loc`. Where `node`, the text, has on the path a mapping that names a plug-in, it is the
+    plug-in's class from there on."""
     for index, name in enumerate((*names, None)):
         here = plain(_walk(node, names[:index])[0]) if node is not None else None
         annotation = (model_at(here) if isinstance(here, dict) else None) or annotation
@@ -149,7 +152,8 @@ def _at(annotation: Any, names: tuple[Any, ...], node: Node | None = None) -> An
 
 
 def _step(annotation: Any, name: Any) -> Any:
-    """The annotation of a member: field, item or value of a mapping, or in a union the models that `name` tags."""
+    """The annotation of a member: a field of a model, an item of a tuple, a value of a dict; in a union the models that `name`
+    tags, else the field `name` of the first model that has it. The annotation itself where there is no such member."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _step(arguments[0], name)

@@ -33,7 +33,8 @@ WHOLE_NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 
 
 def card_of(data: Data) -> Card:
-    """The card of the data set that `data:` names; SynthcError for files that are missing, not read yet, broken or not valid;
+    """The card of the data set that `data:` names: of a known set, a plug-in, or the record of a user's files. SynthcError for
+    files without a path, missing, not read yet, changed since, broken or not valid, and for a plug-in whose card is not valid;
     KeyError for an unknown name."""
     if isinstance(data, PluginData):
         return checked_card(data)
@@ -66,7 +67,8 @@ def _absolute(path: Scalar) -> str:
 
 
 def user_files(node: Node) -> Iterator[Path]:
-    """Users' files and folders that a composed study names, also in grids: images, and files of imported arms."""
+    """Absolute paths of users' files that a composed study names, also in grids: of each file or folder of images, whether it
+    exists or not, and of the .npz files that are in the folders of imported arms. One that is named twice comes twice."""
     if isinstance(node, Scalar):
         return
     if isinstance(node, nodes.Mapping) and "path" in node.items:
@@ -90,7 +92,8 @@ def _scalars(node: Node) -> Iterator[Scalar]:
 
 
 def contents(path: Path) -> Record:
-    """The record of a user's file or folder; SynthcError where it is missing, not read yet, or broken."""
+    """The record of a user's file or folder; SynthcError where it is missing, has no valid record (not read yet, or changed since),
+    or the record has a fault."""
     try:
         path.stat()
     except (OSError, ValueError) as error:  # ValueError: a zero byte
@@ -105,7 +108,9 @@ def contents(path: Path) -> Record:
 
 
 def _card(path: Path) -> Card:
-    """Card of a user's .npz or folder from its record; SynthcError for another file and for arrays that are not valid."""
+    """Card of a user's .npz or folder from its record. SynthcError for another file, as for `contents`, `image_shape` and
+    `class_count`, for test images of another shape or with further classes, and for more than MAX_BYTES_OF_IMAGES bytes of
+    images."""
     if path.suffix != ".npz" and os.path.isfile(path):
         raise SynthcError(f"neither an .npz nor a folder; {remedy(path)}")
     record = contents(path)
@@ -133,8 +138,9 @@ def array_called(arrays: Mapping[str, Array], name: str) -> Array:
 
 
 def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
-    """Shape of an image (channels × height × width), and number of images; SynthcError for an array that is missing or not
-    valid."""
+    """Shape of an image (channels × height × width), and number of images. SynthcError unless the array is there, is uint8 and has
+    the shape n × h × w, n × h × w × c or n × c × h × w, where c is 1 or 3 and the other axis that could be it is not, with at least
+    one image of at most MAX_PIXELS; and as for `check_grey`."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":
         raise SynthcError(
@@ -237,7 +243,8 @@ SHARD = re.compile(r"(?P<part>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet")
 
 
 def remedy(path: Path) -> str:
-    """What makes a set of a file or folder that cannot be read as one, judged by names alone."""
+    """Advice, as text, on how to make a data set of a file or folder that cannot be read as one: what the folder should hold, or a
+    command that converts or unpacks. Judged by names; no file is opened."""
     if path.is_dir():
         if found := parquet_files(path):
             return f"it holds Parquet files, of which `{import_command(found)}` makes an .npz"
@@ -254,12 +261,13 @@ def remedy(path: Path) -> str:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Parquet files in a folder or in its subfolders, sorted."""
+    """Parquet files (`*.parquet`) in a folder or directly in its subfolders, sorted."""
     return sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
 
 
 def import_command(files: Iterable[Path]) -> str:
-    """The command that makes one .npz of Parquet files; those whose name begins with one of TEST_NAMES become the test split."""
+    """The command that makes one .npz of Parquet files, with one pattern for the shards of a set. Those whose name, without the
+    number of a shard, is one of TEST_NAMES become the test split, unless all are."""
     given: dict[bool, list[str]] = {False: [], True: []}
     for path in files:
         shard = SHARD.fullmatch(path.name)
@@ -291,9 +299,9 @@ def file_digest(path: Path) -> str:
 
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
-    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`, where the two
-    may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters. [] without a test split. SynthcError for other
-    layouts, and where the splits have different classes."""
+    """Images and labels of pool and test split, as by `by_class`: `<class>/*.png`, or `train/<class>/*.png` and
+    `test/<class>/*.png`, where the two may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters. [] without a
+    test split. SynthcError for other layouts, as for `by_class`, and where the splits have different classes."""
     folders = [entry for entry in _entries(folder, folder) if entry.is_dir()]
     trains = [of for of in folders if of.name.lower() in TRAIN_NAMES and all(entry.is_dir() for entry in _entries(of, folder))]
     if not trains:  # a class may be called train
@@ -317,8 +325,9 @@ def splits(folder: Path) -> tuple[Labelled, Labelled]:
 
 
 def by_class(folder: Path, root: Path) -> Labelled:
-    """Pairs of each image in the subfolders of `folder` and its class, the index among sorted names. SynthcError for fewer than
-    two subfolders, one without images, anything but images, and links that lead out of `root` and not into a folder of LINKS."""
+    """Pairs of each image (a file with one of IMAGE_SUFFIXES) in the subfolders of `folder` and its class, the index of the
+    subfolder among their sorted names; ordered by class and name. Hidden entries are passed over. SynthcError for fewer than two
+    subfolders, one without images, anything but images, and as for `_entries`."""
     classes = _entries(folder, root)
     others = [entry.name for entry in classes if not entry.is_dir()]
     if others or len(classes) < 2:
@@ -340,8 +349,8 @@ def by_class(folder: Path, root: Path) -> Labelled:
 
 
 def _deeper(entries: list[Path], root: Path) -> str:
-    """Text: which of these folders should be named instead, since they hold two folders or more, as classes lie in a folder of
-    images by class; "" where there is none."""
+    """Text: which of these folders should be named instead (at most three), since they hold two folders or more, which may be the
+    classes; "" where there is none. SynthcError as for `_entries`."""
     held = {of: _entries(of, root) for of in entries if of.is_dir()}
     inner = [of.relative_to(root.parent).as_posix() for of, below in held.items() if sum(entry.is_dir() for entry in below) > 1]
     return f"the classes lie deeper: name {' or '.join(inner[:3])}" if inner else ""

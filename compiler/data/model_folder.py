@@ -26,8 +26,8 @@ Fault = tuple[str, str, str]
 
 
 def placeless(how: Generator) -> Generator:
-    """The parameters `how` of a generator, with the digest of the user's model folder in place of its path, where they name one.
-    SynthcError for a file that cannot be read."""
+    """The parameters `how` of a generator, with the digest of the user's model folder in place of its path, where they name one;
+    other parameters unchanged. SynthcError and OSError as for `digest_of_folder`."""
     if not isinstance(how, Denoiser) or not isinstance(how.base, Checkpoint):
         return how
     digest = digest_of_folder(Path(how.base.path))
@@ -35,7 +35,8 @@ def placeless(how: Generator) -> Generator:
 
 
 def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
-    """Yields faults that prevent the use of the folder as base of this denoiser."""
+    """Yields faults that prevent the use of the folder as base of this denoiser; a missing folder or index, and code in the folder,
+    end the check. OSError for a folder of a part, or a file of weights, that cannot be read."""
     if not folder.is_dir():
         yield "path", f"there is no folder {folder}", "the path is relative to the spec"
         return
@@ -58,7 +59,8 @@ def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
 
 
 def _faults_of_part(part: Path) -> Iterator[Fault]:
-    """Faults of one component: a missing folder, another class, no safetensors weights, weights that are cut off."""
+    """Faults of one component: a missing folder, a unet or vae of another class than PARTS has, no safetensors weights, weights
+    that are cut off or damaged. Of scheduler and tokenizer only the folder is looked for. OSError for what cannot be read."""
     if not part.is_dir():
         yield "path", f"its part {part.name} is missing", "a denoiser needs unet, vae, scheduler, and what the index names of text"
         return
@@ -78,7 +80,8 @@ def _faults_of_part(part: Path) -> Iterator[Fault]:
 
 
 def _faults_of_configs(folder: Path, how: Denoiser) -> Iterator[Fault]:
-    """Faults of the configurations: what it predicts, the number of noise levels, a rank above a layer's width."""
+    """Faults of the configurations: a prediction other than of the noise, a number of noise levels other than the denoiser's, a
+    LoRA rank above the narrowest layer of the unet."""
     scheduler = _json(folder / "scheduler" / "scheduler_config.json") or {}
     if (predicts := scheduler.get("prediction_type", "epsilon")) != "epsilon":
         yield "path", f"it predicts {predicts}, not the noise", "take a model whose prediction_type is epsilon"
@@ -99,7 +102,8 @@ def _json(file: Path) -> dict[str, Any] | None:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a safetensors file has the length that its header declares."""
+    """Whether a safetensors file has the length that its header declares; False also for a malformed header. OSError if it cannot
+    be read."""
     size = file.stat().st_size
     with file.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
@@ -115,7 +119,7 @@ def _is_whole(file: Path) -> bool:
 
 def digest_of_folder(folder: Path) -> str:
     """Digest of names and content of the .json, .txt and .safetensors files at any depth of a folder: sixteen hexadecimal digits.
-    SynthcError for one that cannot be read."""
+    SynthcError for one that cannot be opened or read; OSError for a link that leads nowhere."""
     files = sorted(file for kind in ("*.json", "*.safetensors", "*.txt") for file in folder.rglob(kind))
     whole = blake2b(digest_size=8)
     for file in files:

@@ -40,7 +40,8 @@ class Array:
     """False for numbers of which some are not finite; True where nothing was looked for."""
     lowest: float | None = None
     highest: float | None = None
-    """Range of the finite numbers of images and of `seconds`; None where nothing was looked for, or none is finite."""
+    """Range of the finite numbers in an array of an .npz; of images in a folder only `highest`. None where nothing was looked for,
+    as in large arrays, or none is finite."""
     probabilities: bool = True
     """False for labels, n × classes, of which a row is not from 0 on with the sum 1; True where nothing was looked for."""
 
@@ -79,7 +80,8 @@ unwritten: dict[str, Record] = {}
 
 
 def data_root() -> Path:
-    """Folder of data sets: `$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
+    """Folder of data sets: `$SYNTHC_DATA`, else `synthc/data` in `$XDG_CACHE_HOME`, else `~/.cache/synthc/data`. It need not
+    exist."""
     return Path(os.environ.get("SYNTHC_DATA") or _cache())
 
 
@@ -88,9 +90,9 @@ def _cache() -> Path:
 
 
 def record_files(key: str) -> tuple[Path, ...]:
-    """Where the record of `key` may lie, best first: of a known set (its name) in the data root, or in the user's cache where the
-    root cannot be written to; of the user's own file or folder (its absolute path) in the cache alone, since others may share a
-    root."""
+    """Possible paths of the record of `key`, the preferred one first: of a known set (its name) one in the data root, and one in
+    the user's cache for a root that cannot be written to; of the user's own file or folder (its absolute path) one in the cache
+    alone, since others may share a root."""
     if key not in CARDS:
         return (_cached(key),)
     root = data_root().absolute()
@@ -107,14 +109,15 @@ def array_files(digest: str) -> tuple[Path, Path]:
 
 
 def stamp_of(files: Iterable[str], levels: int) -> str:
-    """Digest of paths, sizes and times of files, and of entries up to `levels` levels below folders. OSError where one is
-    missing or cannot be read."""
+    """Digest of paths, sizes and times of files, and, with `levels` above 0, of all entries up to so many levels below `files`,
+    which then are folders. The result is cached in the process as long as size and time of `files` themselves stay, also if entries
+    below a folder change. OSError where one is missing or cannot be read."""
     return folder_stamp(tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]), levels)
 
 
 @lru_cache(maxsize=8192)  # a folder of many images is walked once per process, while the folder's own time does not change
 def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
-    """`stamp_of` for triples of path, size and time of change (ns); errors as there."""
+    """`stamp_of` for triples of path, size and time of change (ns), cached by these triples; errors as there."""
     digest = blake2b(repr(files).encode(), digest_size=8)
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):
@@ -134,7 +137,8 @@ def _below(folder: str, levels: int) -> Iterable[os.DirEntry[str]]:
 
 
 def record_of(key: str) -> Record | None:
-    """The valid record of a known set, or of an absolute path of a user's files; None if there is none."""
+    """The record of a known set, or of an absolute path of a user's files, which may be one of a fault; None if there is none of
+    this READER_REVISION, or its files have another `stamp_of` now."""
     for record in (unwritten.get(key), *map(_parsed, record_files(key))):
         # Missing or edited records, and those of another reader revision, are invalid.
         with contextlib.suppress(OSError):
@@ -166,8 +170,8 @@ def record_type() -> Any:
 
 
 def card_here(name: str) -> Card:
-    """The card of a known set; one without a pinned digest gets counts and digest from the record on this machine, and keeps the
-    digest "" if there is no record. KeyError for an unknown name."""
+    """The card of a known set; one without a pinned digest gets counts and digest from the record on this machine, and stays as it
+    is, with the digest "", if there is no valid record. KeyError for an unknown name."""
     card = CARDS[name]
     record = None if card.digest else record_of(name)
     if record is None:

@@ -12,14 +12,14 @@ from compiler.plan.dag import Plan
 
 
 def unseen(plan: Plan) -> list[str]:
-    """Names of a plan's known data sets, public ones included, that have neither a pinned digest nor a record on this machine: ids
-    are provisional until their files are read."""
+    """Sorted names of a plan's known data sets, public ones included, that have neither a pinned digest nor a valid record on this
+    machine: ids are provisional until their files are read."""
     return [name for name in _known_sets(plan) if not card_here(name).digest]
 
 
 def notices(plan: Plan) -> list[str]:
     """A sentence for each known data set of the plan that was not read yet, or whose files are not the published ones, and for each
-    imported arm whose images leave the range from black to white."""
+    imported arm with float images outside 0 to 1. Sets with a pinned digest are passed over."""
     absent = unseen(plan)
     lines = [
         f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"
@@ -33,7 +33,8 @@ def notices(plan: Plan) -> list[str]:
 
 
 def _scales(plan: Plan) -> Iterator[str]:
-    """A sentence for each imported arm with float images outside 0 to 1, with their range over all files."""
+    """A sentence for each imported arm with float images outside 0 to 1, with their range over all files that have a valid
+    record."""
     arms = {trial.trial.arm_name: trial.trial.point.arm for trial in plan.trials}
     for name, arm in arms.items():
         if isinstance(arm, ImportedSets):

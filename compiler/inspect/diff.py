@@ -19,7 +19,7 @@ from compiler.plan.dag import Plan, TrialPlan
 
 @dataclass(frozen=True)
 class TrialPair:
-    """A trial of each study, which are the same task or differ in some fields."""
+    """A trial of each study, by address: the two are the same task or differ in some fields."""
 
     left: str
     right: str
@@ -29,7 +29,7 @@ class TrialPair:
 
 @dataclass(frozen=True)
 class Difference:
-    """Common and different trials and tasks of two plans."""
+    """Common and different trials of two plans, by address; each trial is in one pair, or in `only_left` or `only_right`."""
 
     left: Plan
     right: Plan
@@ -49,7 +49,9 @@ class Difference:
 
 
 def diff(left: Plan, right: Plan) -> Difference:
-    """The difference from `left` to `right`."""
+    """Match the trials of two plans: each left one, in order, with a right one of the same answer (the task of its attacks),
+    preferably at the same address, else with the right one at the same address. A right one is matched once: a left one whose match
+    is taken is in `only_left`, and a right one without a match in `only_right`."""
     there = {planned.trial.address: planned for planned in right.trials}
     by_answer: dict[str, TrialPlan] = {planned.answer: planned for planned in right.trials}
     pairs, only_left, taken = [], [], set()
@@ -68,13 +70,14 @@ def diff(left: Plan, right: Plan) -> Difference:
 
 
 def _list_changes(left: TrialPlan, right: TrialPlan) -> Iterator[str]:
-    """Differences between two trials' seeds and resolved parameters."""
+    """Differences from the left to the right trial in seed and resolved parameters, as by `differences`."""
     yield from differences({"seed": left.trial.seed}, {"seed": right.trial.seed})
     yield from differences(left.trial.point.model_dump(mode="json"), right.trial.point.model_dump(mode="json"))
 
 
 def diff_json(difference: Difference) -> dict[str, Any]:
-    """{left, right, trials: {same, changed, only_left, only_right}, tasks: {shared, only_left, only_right}}."""
+    """{left, right, trials: {same, changed, only_left, only_right}, tasks: {shared, only_left, only_right}}: names of the studies,
+    addresses of trials (pairs under `same`, with differences under `changed`), numbers of tasks."""
     shared = difference.left.tasks.keys() & difference.right.tasks.keys()
     return {
         "left": difference.left.header.study,
@@ -100,7 +103,8 @@ MAX_LISTED = 12
 
 
 def diff_text(difference: Difference, left: str, right: str) -> list[str]:
-    """The difference as lines of text; `left`, `right`: names of the studies."""
+    """The difference as lines of text, at most MAX_LISTED trials or differences in a list; `left`, `right`: what to call the two
+    studies."""
     lines = [f"{left}: {_counts(difference.left)}", f"{right}: {_counts(difference.right)}", ""]
     shared = difference.left.tasks.keys() & difference.right.tasks.keys()
     lines.append(f"{plural(len(shared), 'task')} in both" + (": computed once, whichever runs first" if shared else ""))

@@ -9,7 +9,7 @@ from compiler.text.nodes import Mapping, Node, Scalar, Sequence
 
 
 def nodes(node: Node) -> Any:
-    """A node with its location; mappings and lists under `value`."""
+    """A node as JSON: `{"at": location, "value": …}`, in whose value the members of mappings and lists have the same form."""
     match node:
         case Scalar(value=value):
             return {"at": str(node.location), "value": value}

@@ -24,7 +24,7 @@ from compiler.plan.dag import Plan, Task, Use
 
 @dataclass(frozen=True)
 class Before:
-    """The last plan of a study: the task of each stage, and the hashed texts."""
+    """The last plan of a study: the task of each stage, and the hashed text of each task by its id."""
 
     run: str
     stages: Mapping[tuple[str, int | None, str], str]
@@ -33,7 +33,7 @@ class Before:
     """Address → its record: arm, axes, replicate."""
     texts: Mapping[str, str]
     drift: str = ""
-    """How the code differs from that run's; it makes no task run again."""
+    """How the code differs from that run's, "" if it does not; it makes no task run again."""
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -64,7 +64,7 @@ class Reason:
     code: str
     lines: tuple[str, ...]
     compared: str = ""
-    """The stage of the last plan that it was compared with, where that is another one."""
+    """The stage of the last plan that it was compared with, where that is one of another trial; else ""."""
 
     def __str__(self) -> str:
         return "; ".join(self.lines)
@@ -88,7 +88,8 @@ class Explanation:
         return uses
 
     def why(self, task: Task) -> Reason:
-        """The first reason that holds for this task to run or not to run."""
+        """The reason for this task to run or not to run: of those in the module's docstring the first that holds; `forced` for one
+        that is done and would run."""
         seen = self.trace(task.id)
         if seen.done and task.id in self.to_run:
             return Reason("forced", ("forced: --force names it, or what it rests on",))
@@ -110,8 +111,9 @@ class Explanation:
         return self._compare(task, self.before)
 
     def _compare(self, task: Task, before: Before) -> Reason:
-        """How the task differs from the one at its stage in the last plan, of the same trial or else of the nearest that is gone;
-        `new` where there was none."""
+        """How the task differs from the one at its stage in the last plan, of the same trial or else of the nearest that is gone,
+        for the first of its uses that has one: `parent` if only its parents differ, else `changed`; `new` where there was none.
+        ValueError or TypeError as for `parse_canonical`."""
         for trial, shadow, stage in self.uses[task.id]:
             # The same stage, then that of the nearest trial of the same arm that is not in this plan any more.
             for candidate in filter(None, (trial, self._nearest.get(trial))):
@@ -143,7 +145,8 @@ class Explanation:
 
 
 def _differences(old: str, new: str) -> Iterator[str]:
-    """Yields the differences between two tasks' canonical texts: operation, revision, fields, parents."""
+    """Yields the differences from the canonical text `old` of a task to `new`: operation, revision, fields (if the operation is the
+    same), parents. ValueError or TypeError as for `parse_canonical`."""
     was, now = parse_canonical(old), parse_canonical(new)
     if was.operation != now.operation:
         yield f"operation: {was.operation} → {now.operation}"
@@ -155,7 +158,8 @@ def _differences(old: str, new: str) -> Iterator[str]:
 
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Yields `recipe.lr: 0.1 → 0.05` for each field in which two parsed JSON values differ; also fields that are new or gone."""
+    """Yields `recipe.lr: 0.1 → 0.05` for each field in which two parsed JSON values differ, sorted by name; also fields that are
+    new or gone. Lists are compared item by item if they have one length, else as a whole. `path`: what to put before the names."""
     if isinstance(was, dict) and isinstance(now, dict):
         for name in sorted({*was, *now}):
             at = f"{path}.{name}" if path and name else path or name or "operation"
@@ -174,7 +178,8 @@ def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
 
 
 def _changed_parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator[str]:
-    """Yields a line for each role whose task changed, is new or is gone; roles of several shadows are counted together."""
+    """Yields a line for each role whose task changed, is new or is gone, from the needs `had` (role → id) to `has`; roles that are
+    alike before the first `/`, such as those of several shadows, are counted together."""
     for what, roles in (
         ("changed", [role for role in has if role in had and had[role] != has[role]]),
         ("is new", [role for role in has if role not in had]),
@@ -185,8 +190,8 @@ def _changed_parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator
 
 
 def find_tasks(plan: Plan, name: str) -> list[Task]:
-    """The task with this id or address, else all tasks whose address begins with `name` (up to `/` or `#`) or matches it as a shell
-    pattern with `*` and `?`; SynthcError if there is none."""
+    """The task with this id or address, else all tasks, in topological order, whose address begins with `name` followed by `/` or
+    `#`, or as a whole matches it as a shell pattern with `*` (also for `/`) and `?`; SynthcError if there is none."""
     if name in plan.tasks:
         return [plan.tasks[name]]
     by_address = {task.address: task for task in plan.tasks.values()}
@@ -207,8 +212,9 @@ def _fold_shadows(address: str) -> str:
 
 
 def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
-    """Lines: how many tasks of the plan would run, and the reasons of `tasks`, each once, causes first, with up to six addresses
-    that it applies to, in which `*` stands for all shadows."""
+    """Lines: how many tasks of the plan would run, the run that the plan is compared with, and the reasons of `tasks`, each once,
+    causes before consequences, with up to six addresses that it applies to and the number of tasks at each; `*` stands for all
+    shadows."""
     plan, before = explanation.plan, explanation.before
     grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for task in tasks:
@@ -236,7 +242,8 @@ def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
 
 
 def detail(explanation: Explanation, task: Task) -> list[str]:
-    """Lines on one task: address, id, reason, attempts, parents, and, if more than one uses it, the trials and claims that do."""
+    """Lines on one task: address, id, reason, attempts, up to twelve parents, and, if more than one uses it, up to six of the
+    trials and claims that do."""
     plan, reason, seen = explanation.plan, explanation.why(task), explanation.trace(task.id)
     lines = [task.address, f"  {task.id}  {task.operation} ({task.kind})"]
     runs = "would run" if task.id in explanation.to_run else "would not run"
@@ -257,7 +264,7 @@ def detail(explanation: Explanation, task: Task) -> list[str]:
 
 
 def explanation_json(explanation: Explanation, tasks: Iterable[Task]) -> list[dict[str, Any]]:
-    """One object per task: id, address, operation, whether it would run, reason, lines, the stage it was compared with."""
+    """One object per task: id, address, operation, whether it would run, reason, lines, `Reason.compared` (null for "")."""
     return [
         {
             "id": task.id,

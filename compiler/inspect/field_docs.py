@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 @cache
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Each field's docstring in one line, inherited ones included; fields without one are left out."""
+    """Field → its docstring in one line, in the order of the model's fields, inherited ones included; fields without one are left
+    out, as are those of classes that are not at the top of a module whose source can be read."""
     found: dict[str, str] = {}
     for kind in reversed(model.__mro__):
         if issubclass(kind, BaseModel) and kind is not BaseModel:

@@ -16,7 +16,7 @@ from compiler.plan.dag import Plan, Task, Use
 from compiler.work import TaskKind
 
 Unfold = Literal["points", "shadows"]
-"""points: a lane for each trial. shadows: besides, a node for each task."""
+"""points: a lane for each trial, a node for each claim. shadows: besides, a node for each task."""
 
 CLAIMS = "claims"
 """The lane of the tasks that compare trials."""
@@ -57,20 +57,22 @@ class Node:
 
     @property
     def title(self) -> str:
-        """Kind and stage of the tasks in a word or two; the name of a claim, or the number of claims."""
+        """Kind and stage of the tasks in a few words, from TITLES where they are there; of tasks that compare, the name of the
+        claim or the number of claims."""
         if self.kind == "compare":
             return self.members[0] if len(self.members) == 1 else f"{len(self.members)} claims"
         return TITLES.get((self.kind, self.stage), f"{self.kind} {self.stage}" if self.kind != self.stage else self.stage)
 
     @property
     def about(self) -> str:
-        """Numbers of grid points and shadows, where above 1: `3 points × 16 shadows`."""
+        """Numbers of grid points and shadows, where above 1: `3 points × 16 shadows`; "" where neither is."""
         times = [f"{count} {what}" for count, what in ((self.points, "points"), (self.shadows, "shadows")) if count > 1]
         return " × ".join(times)
 
     @property
     def label(self) -> str:
-        """Text of the node, line by line: title, points and shadows, progress."""
+        """Text of the node, line by line: title, points and shadows (if there are several), how many of its tasks are done (if any
+        is) or how many it has."""
         progress = f"{self.done} of {len(self.tasks)} done" if self.done else plural(len(self.tasks), "task")
         return "\n".join(filter(None, (self.title, self.about, progress)))
 
@@ -81,7 +83,7 @@ class Lane:
 
     name: str
     about: str
-    """Paradigm and methods."""
+    """Paradigms and methods; "" for claims."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Graph:
     lanes: tuple[Lane, ...]
     nodes: dict[Key, Node]
     edges: dict[tuple[Key, Key], int]
-    """(from, to) → number of dependencies between their tasks; edges that a longer path implies are left out."""
+    """(from, to) → number of dependencies of tasks of `to` on tasks of `from`; edges that a longer path implies are left out."""
 
 
 def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -> Graph:
@@ -124,7 +126,7 @@ def _key(task: Task, use: Use, lane: str, unfold: Unfold | None) -> Key:
 
 def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
     """Node → its column: length of the longest path from any of its tasks to the end, at least 1 for attacks and SOURCES for models
-    that a synthesis needs."""
+    that a synthesis needs. `keys`: task id → node."""
     far: dict[str, int] = {id: 1 if task.kind == "attack" else 0 for id, task in plan.tasks.items()}
     for id, task in reversed(list(plan.tasks.items())):
         for _, need in task.needs:
@@ -137,7 +139,7 @@ def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
 
 
 def _direct(edges: dict[tuple[Key, Key], int], columns: dict[Key, int]) -> dict[tuple[Key, Key], int]:
-    """Transitive reduction: the edges without those that a longer path implies."""
+    """Transitive reduction: the edges without those that a longer path implies. Assumes that edges lead to lower columns."""
     users: dict[Key, set[Key]] = defaultdict(set)
     for source, target in edges:
         users[source].add(target)
@@ -159,7 +161,8 @@ def _node(plan: Plan, key: Key, tasks: list[str], first_uses: dict[str, Use], do
 
 
 def _list_lanes(plan: Plan, lanes: Mapping[str, str]) -> tuple[Lane, ...]:
-    """Lanes in the order of the trials, each with its paradigms and methods; the claims' last."""
+    """Lanes in the order of the trials, each with its paradigms and methods, and, if the plan has claims, theirs last. `lanes`:
+    address of a trial → name of its lane."""
     about: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for planned in plan.trials:
         arm = planned.trial.point.arm

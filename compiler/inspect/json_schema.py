@@ -104,7 +104,7 @@ class _Described(GenerateJsonSchema):
 
 @cache
 def _describe(*models: Any) -> Schema:
-    """Name → schema of these models and of all that their fields hold."""
+    """Name → pydantic's schema of these models and of all models in their fields; cached, not to be changed."""
     _, made = models_json_schema([(model, "validation") for model in models], schema_generator=_Described)
     return made["$defs"]
 
@@ -181,7 +181,8 @@ class _Language:
         return {"type": "object", "allOf": rules} | ({"required": [tag]} if self.whole else {})
 
     def merge(self, union: Schema) -> Schema:
-        """The fields of any of several models, each as any of them has it."""
+        """Field → its schema, for every field of any model of the union: whatever one of the models accepts, without defaults. For
+        a tag: any of its values, or a grid of them."""
         options: dict[str, dict[str, Schema]] = {}
         for model in _members(union):
             for name, field in self.fields(model).items():
@@ -200,7 +201,8 @@ class _Language:
         return {"type": "object", "required": [tag], "properties": {tag: {"enum": list(dict.fromkeys(values))}}}
 
     def or_plugin(self, field: str, known: Schema) -> Schema:
-        """`known`, or a plugin where `field` has a colon: the fields of every plugin, and whatever this one adds."""
+        """`known`, or, where the value of `field` has a colon, a plugin: the fields of every plugin, and whatever this one adds.
+        `known` alone if `field` names no plugins."""
         if field not in PLUGINS:
             return known
         named = {"type": "string", "pattern": ":"}
@@ -209,7 +211,7 @@ class _Language:
         return {"if": when, "then": self.define(PLUGINS[field].__name__, plugin=True), "else": known}
 
     def or_grid(self, inner: Schema) -> Schema:
-        """`inner`, or a grid of it; grids nest."""
+        """A reference to a definition, added here: `inner`, or a grid of it; grids nest."""
         name = f"or_grid.{fingerprint('schema', inner)[:8]}"
         values = {"type": "array", "minItems": 1, "items": _ref(name)}
         grid = {**GRID, "properties": {"grid": values}, "additionalProperties": False}
@@ -221,7 +223,8 @@ class _Language:
         return inner if self.whole else {"if": {"type": "null"}, "then": True, "else": inner}
 
     def share(self, name: str, made: Schema) -> Schema:
-        """A reference to a definition; equal definitions are one."""
+        """Add a schema to the definitions, under `name` with a digest of it, so that equal ones are one definition; returns a
+        reference."""
         name = f"{name}.{fingerprint('schema', made)[:4]}"
         self.definitions[name] = made
         return _ref(name)

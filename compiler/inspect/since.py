@@ -16,8 +16,13 @@ MOST_NAMED = 6
 
 
 def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a phrase for each change from the record `first` to the record `now`, and for each earlier verdict. Trials in which
-    the same fields changed share one."""
+    """Yields a phrase for each change from the record `first` to the record `now`, and for each earlier verdict: trials that are
+    new or gone, fields that changed (trials with the same changes share a phrase), claims. At most MOST_NAMED names or fields are
+    listed in one.
+
+    Records hold `trials` (with `trial`, `answer` and, unless they are old, `point`) and `claims` (with `claim`, `words`, `earlier`,
+    in `first` also `found`).
+    """
     before, after = ({trial["trial"]: trial for trial in record["trials"]} for record in (first, now))
     yield from _added_and_removed("trial", list(before), list(after))
     trials: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -32,7 +37,8 @@ def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 
 def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Phrases on claims that are new, gone or reworded, and on earlier verdicts."""
+    """Phrases on claims that are new, gone or reworded, on the earlier verdicts that the present ones state, and on the verdicts of
+    those that are gone."""
     before, after = ({claim["claim"]: claim for claim in record["claims"]} for record in (first, now))
     yield from _added_and_removed("claim", list(before), list(after))
     for name, claim in after.items():

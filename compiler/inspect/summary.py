@@ -32,7 +32,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Summary:
-    """A plan, the tasks of it that are done, those to run, and their expected cost."""
+    """A plan, ids of its tasks that are done, tasks to run by id, and the expected cost of these."""
 
     plan: Plan
     done: frozenset[str]
@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def arms(self) -> dict[str, Share]:
-        """Arm → its trials and tasks, in the order of the spec."""
+        """Arm → its trials and tasks, in the order of the spec; tasks of claims belong to none."""
         tasks: dict[str, set[str]] = defaultdict(set)
         trials: Counter[str] = Counter()
         for planned in self.plan.trials:
@@ -106,7 +106,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _headlines(plan: Plan) -> list[dict[str, Any]]:
-    """What each distinct headline can resolve, with the arms that declare it, as JSON."""
+    """What each distinct headline (canaries, shadows and FPR) can resolve by its number of non-members, with the arms that declare
+    it, as JSON."""
     arms_of: dict[Resolution, list[str]] = {}
     for planned in plan.trials:
         audit = planned.trial.point.audit
@@ -127,7 +128,7 @@ def _headlines(plan: Plan) -> list[dict[str, Any]]:
 
 
 def summary_text(summary: Summary) -> list[str]:
-    """The summary as lines of text, followed by the power analysis of the plan."""
+    """The summary as lines of text, followed by the power analysis of the plan (`outlook`)."""
     plan = summary.plan
     name = plan.header.study + (f" ({plan.profile})" if plan.profile else "")
     counts = f"{plural(len(plan.trials), 'trial')}, {plural(len(plan.claims), 'claim')}, {plural(len(plan.tasks), 'task')}"
@@ -182,7 +183,8 @@ def _estimate(summary: Summary) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in a readable unit: `40 s`, `12 min`, `3 h 5 min`, `12 days`."""
+    """Seconds in a readable unit: `under 1 s`, `40 s`, `12 min`, `3 h 5 min`, `12 days`; minutes from 90 s on, hours from 90 min,
+    days from 48 h."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
     minutes = round(seconds / 60)
@@ -192,7 +194,8 @@ def duration(seconds: float) -> str:
 
 
 def wrapped(listed: str, width: int) -> list[str]:
-    """Lines broken after a comma or before an arrow only, of at most `width` characters unless one item is longer."""
+    """Lines broken at a space after a comma or before an arrow only, of at most `width` characters unless one item is longer; []
+    for an empty text."""
     parts = re.split(r"(?<=,) | (?=→ )", listed)
     whole = " ".join(part.replace(" ", "\0") for part in parts)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)

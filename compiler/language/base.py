@@ -38,7 +38,7 @@ class Frozen(BaseModel):
     )
 
     def faults(self) -> Iterator[str]:
-        """Sentences, each with a hint, on errors across fields that are each valid; only the first is reported."""
+        """Yield sentences, each with a hint, on errors across fields that are each valid; only the first is reported. Here none."""
         return iter(())
 
     @model_validator(mode="after")
@@ -52,7 +52,7 @@ class Frozen(BaseModel):
     @classmethod
     def _ends(cls, value: Any, info: ValidationInfo) -> Any:
         """The value unchanged; ValueError for a number whose absolute value exceeds the field's limit (`MOST_OF`, else `MOST`), and
-        for a list that has a word twice."""
+        for a list that has a text twice. Numbers in lists and mappings are not looked at."""
         most = MOST_OF.get(info.field_name or "", MOST)
         if type(value) in (int, float) and abs(value) > most:
             raise ValueError(f"{info.field_name} is {value:g}; it should be at most {most:,}")
@@ -80,7 +80,7 @@ class Computed(Frozen):
 
     @abstractmethod
     def cost(self, sizes: Sizes) -> Cost:
-        """Guessed time and memory for one private set of these sizes."""
+        """Guessed time, GPU memory and FLOPs for one private set of these sizes."""
 
 
 class Generator(Computed):
@@ -96,7 +96,7 @@ class Generator(Computed):
         return None
 
     def shared_cost(self, sizes: Sizes) -> Cost:
-        """Guessed time and memory of `shared` for a public set of these sizes."""
+        """Guessed time, GPU memory and FLOPs of making `shared` from a public set of these sizes; here 0."""
         return Cost(0.0)
 
     @property
@@ -151,8 +151,8 @@ T = TypeVar("T", bound=Frozen)
 
 
 def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type[T], ...]:
-    """Subclasses of `base` in the modules of `package` that a spec can name: their field `tag` is a Literal, and so are
-    those of the `further` fields that they have.
+    """Subclasses of `base` that the modules of `package` (which are imported) define and that a spec can name: their field `tag` is
+    a Literal, and so are those of the `further` fields that they have.
 
     Ordered by module name, and within a module by position.
     """

@@ -30,7 +30,8 @@ class Chart(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
-        """The fields of a chart that is given by its name alone; a mapping has its lists as tuples."""
+        """A chart's fields: `{chart: NAME}` for a name alone, a copy with lists as tuples of a mapping; any other value
+        unchanged."""
         if isinstance(value, str):
             return {"chart": value}
         # After this validator pydantic validates Python objects, where strict mode refuses a list for a tuple; in JSON it does not.

@@ -67,7 +67,8 @@ class Net:
         return Cost(FORWARD_SECONDS * images * self.image, held, images * self.flops)
 
     def sample_gradients(self, steps: float, batch: float, copies: int = 1) -> Cost:
-        """Cost of `steps` steps with one gradient per image, averaged over its `copies` augmented copies, as in DP-SGD."""
+        """Cost of `steps` steps on `batch` images with one gradient per image, averaged over its `copies` augmented copies, as in
+        DP-SGD; as many images are held at once as GRADIENTS and TOGETHER allow."""
         held = max(1, min(batch, TOGETHER // copies, GRADIENTS // self.weights))
         alone = self.training(steps, batch * copies)
         mb = (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6
@@ -109,8 +110,8 @@ FIRST_LAYER = 18
 
 
 def convolutions(kind: str, width: int, shape: Shape) -> Net:
-    """Cost parameters of a net of `CONVOLUTIONS` on images of this shape (channels, height, width). The time per image is a linear
-    plus a quadratic term in the width."""
+    """Cost parameters of the net `kind`, a key of CONVOLUTIONS, on images of this shape (channels, height, width). The time per
+    image is a linear plus a quadratic term in the width. KeyError for another kind."""
     layers, pixels = CONVOLUTIONS[kind], shape[1] * shape[2]
     weights = layers.weights * width**2
     wide = width / 32 * (0.5 + width / 64)
@@ -123,12 +124,14 @@ OPTIMIZED = 4e-9
 
 
 def dense(weights: float, units: float, step: float = 3e-4) -> Net:
-    """Cost parameters of linear layers with `weights` weights and `units` activations in all; `step` as in `Net`."""
+    """Cost parameters of linear layers with `weights` weights and `units` activations in all. `step`: seconds of a training step
+    that do not depend on the batch, without the update of the weights, which is added."""
     return Net(step + OPTIMIZED * weights, 6.5e-11 * weights, 8 * units, weights, 2 * weights)
 
 
 def classifier(kind: str, width: int, shape: Shape) -> Net:
-    """Cost parameters of the classifier `kind` (`Recipe.net`) on images of this shape (channels, height, width)."""
+    """Cost parameters of the classifier `kind` (`Recipe.net`) of this width on images of this shape (channels, height, width).
+    KeyError for another kind."""
     if kind != "mlp":
         return convolutions(kind, width, shape)
     return dense((math.prod(shape) + width) * width, math.prod(shape) + 2 * width)

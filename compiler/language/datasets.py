@@ -54,7 +54,7 @@ CARDS = _read_cards()
 
 def used_at(card: Card, shape: Shape) -> Card:
     """The card of a data set whose images are converted to `shape` (channels, height, width). If the number of channels changes,
-    the mean and std of every new channel are the averages over the old ones."""
+    the mean and std of every new channel are the averages over the old ones, rounded to four decimals."""
     if card.shape == shape:
         return card
     channels = shape[0]

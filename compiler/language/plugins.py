@@ -49,7 +49,7 @@ class PluginMethod(Method):
     """`package:name`."""
 
     def cost(self, sizes: Sizes) -> Cost:
-        """One second, a guess used until the method has been run; override it where more is known."""
+        """One second, without memory and FLOPs: a guess used until the method has been run; override it where more is known."""
         return Cost(1.0)
 
 
@@ -65,7 +65,8 @@ class PluginAttack(Tried):
 
     @property
     def variant_name(self) -> str:
-        """The subclass's own fields with their values, the number of queries and `compat`: `temperature=2.0/1q`."""
+        """The subclass's own fields with their values as JSON, defaults included, the number of queries and `compat`, joined by
+        `/`: `temperature=2.0/1q`."""
         own = [name for name in type(self).model_fields if name not in PluginAttack.model_fields]
         return "/".join([*(f"{name}={encode(getattr(self, name))}" for name in own), f"{self.queries}q", *self.compat])
 
@@ -80,9 +81,9 @@ class PluginData(Data):
 
     @property
     def card(self) -> Card:
-        """Counts, classes, shape and public constants, known without loading an image. Its `digest` enters ids: of
-        the arrays, as `runtime.data.images.content_digest` gives it, or of files (`compiler.data.files.file_digest`); "" if the
-        parameters determine the images."""
+        """Counts, classes, shape and public constants, known without loading an image; every subclass must define it (here
+        NotImplementedError). Its `digest` enters ids: of the arrays, as `runtime.data.images.content_digest` gives it, or of files
+        (`compiler.data.files.file_digest`); "" if the parameters determine the images."""
         raise NotImplementedError
 
 
@@ -117,8 +118,9 @@ def own_modules(work: object) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
-    """The class of parameters of the plug-in `package:name`, or a refusal. `word`: the field that names it, a key of BASES. Cached,
-    so that a package is imported at most once."""
+    """The class of parameters of the plug-in `package:name`, whose module is imported. A Refusal, not raised, if no installed
+    package has it, its import fails or imports one of HEAVY, or it is no subclass of the base or has no `compute`. `word`: the
+    field that names it, a key of BASES. Cached, so that a package is imported at most once."""
     from importlib.metadata import entry_points  # brings email and sockets: 10 ms that no study without words of its own needs
 
     group, base = BASES[word]
@@ -144,7 +146,8 @@ def words_of(word: str, name: str) -> type[Frozen] | Refusal:
 
 
 def _distribution(point: "EntryPoint") -> str:
-    """Name of the distribution that provides the entry point, in lower case and with hyphens."""
+    """Name of the distribution that provides the entry point, in lower case, with hyphens for underscores and dots; "" if
+    unknown."""
     name = point.dist.name if point.dist is not None else ""
     return name.lower().replace("_", "-").replace(".", "-")
 
@@ -171,7 +174,8 @@ class OrPlugin:
         return handler(cast(Any, schema)["schema"])  # built-in models only: the schema does not depend on installed packages
 
     def _validated(self, value: Any, known: Callable[[Any], Any], info: ValidationInfo) -> Any:
-        """The parameters of a plug-in or of a built-in model; pydantic's errors where they are not valid."""
+        """The parameters of a plug-in or of a built-in model; ValidationError or PydanticCustomError where they are not valid, such
+        as the paradigm `own` without the name of a plug-in."""
         named = value.get(self.word) if isinstance(value, dict) else None
         if isinstance(value, dict) and is_own(named):
             return own_words(self.word, value)
@@ -208,7 +212,8 @@ def _complaint(word: str, message: str, hint: str) -> PydanticCustomError:
 
 
 def model_at(node: dict[str, Any]) -> type[Frozen] | None:
-    """The class of parameters of the plug-in that a mapping names; None where it names none, or one that cannot be used."""
+    """The class of parameters of the plug-in that a mapping names under a key of BASES; None where it names none, or the first that
+    it names cannot be used."""
     for word in BASES:
         if is_own(node.get(word)):
             found = words_of(word, node[word])
@@ -218,7 +223,8 @@ def model_at(node: dict[str, Any]) -> type[Frozen] | None:
 
 @lru_cache(maxsize=64)
 def checked_card(data: PluginData) -> Card:
-    """The card that a plug-in's data set declares; SynthcError where it is not valid."""
+    """The card that a plug-in's data set declares, cached for equal `data`; SynthcError where it cannot be made, is not valid, or
+    has no digest although the images come from a path."""
     try:
         card = data.card
     except SynthcError:

@@ -14,7 +14,8 @@ from compiler.lint.study import Study
 
 
 def lint(checked: Checked) -> tuple[Finding, ...]:
-    """Findings in a spec, in the order of its text; SpecError with all findings of severity error that are not silenced."""
+    """Distinct findings in a spec, silenced ones included, sorted by location. SpecError with all findings of severity error that
+    are not silenced."""
     study = Study(checked.header, checked.trials, checked.claims, checked.tree)
     findings = {finding for rule in LINTS.values() for finding in _look_before(rule, study)}
     ordered = sorted(findings, key=lambda finding: (finding.location, finding.code, finding.message))
@@ -25,7 +26,8 @@ def lint(checked: Checked) -> tuple[Finding, ...]:
 
 
 def lint_results(results: RunResults) -> tuple[Finding, ...]:
-    """Findings in results. No finding raises an exception, whatever its severity: an error states what the figures cannot show."""
+    """Findings in results, silenced ones included, lint by lint in the order of LINTS, none with a location. Raises no exception,
+    whatever their severity."""
     return tuple(
         Finding(rule.code, rule.severity, None, message, hint, results.header.allow.get(rule.code))  # type: ignore[call-overload]
         for rule in LINTS.values()
@@ -35,7 +37,8 @@ def lint_results(results: RunResults) -> tuple[Finding, ...]:
 
 
 def _look_before(rule: Lint, study: Study) -> list[Finding]:
-    """The lint's findings in the spec, each with the study's reason if the lint is silenced; [] if it looks at results alone."""
+    """The lint's findings in the spec, each with the severity of the weakness, else of the lint, and with the study's reason if the
+    lint is silenced; [] for a lint without `before`."""
     silenced = {str(code): reason for code, reason in study.header.allow.items()}.get(rule.code)
     return [
         Finding(rule.code, weak.severity or rule.severity, weak.location, weak.message, weak.hint, silenced)
@@ -44,7 +47,7 @@ def _look_before(rule: Lint, study: Study) -> list[Finding]:
 
 
 def _refuse(finding: Finding) -> Diagnostic:
-    """The finding as an error of the spec, whose hint says how to silence the lint."""
+    """The finding, which must have a location, as a Diagnostic (not raised) whose hint also says how to silence the lint."""
     assert finding.location is not None
     silence = f'or silence it: allow: {{{finding.code}: "why"}}'
     return Diagnostic(finding.code, finding.location, finding.message, f"{finding.hint}, {silence}" if finding.hint else silence)

@@ -35,9 +35,9 @@ GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:
-    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and for the
-    rate that a claim reads on either side, a warning for other rates. Also a warning for a headline that allows fewer than ten
-    false positives."""
+    """L05: a false-positive rate at which the number of non-member scores allows no false positive: an error for the headline's and
+    for the one that a claim reads (once for each side, and not where it is the headline's, on the same canaries), a warning for
+    others of `audit.fpr`, one for each canary group. Also a warning for a headline that allows one to nine false positives."""
     for trial, audit in study.audits():
         headline = audit.headline
         declared = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
@@ -72,7 +72,8 @@ def unresolvable(study: Study) -> Iterator[Weakness]:
 
 
 def _hint_at_size(outsiders: int) -> str:
-    """Hint: the least FPR that so many non-member scores resolve, or more of them."""
+    """Hint to use at least the smallest FPR that so many non-member scores resolve (one over their number), or more canaries or
+    shadows; for 0 scores the latter alone."""
     more = "more canaries or shadows"
     return f"use an FPR of at least {1 / outsiders:.2g}, or {more}" if outsiders else f"use {more}"
 
@@ -90,7 +91,7 @@ def average_figures(study: Study) -> Iterator[Weakness]:
 
 
 def generic_attacks_only(study: Study) -> Iterator[Weakness]:
-    """L07: a trial on synthetic data (no control) without any attack adapted to its paradigm, where there are such attacks."""
+    """L07: a trial on synthetic data (no control) of a paradigm in ADAPTIVE, with none of the attacks named there."""
     for trial in study.synthetic:
         fitting = ADAPTIVE.get(trial.point.arm.paradigm, ())
         if fitting and not {attack.attack for attack in trial.point.audit.attacks} & set(fitting):
@@ -100,7 +101,8 @@ def generic_attacks_only(study: Study) -> Iterator[Weakness]:
 
 
 def reads_the_count(study: Study) -> Iterator[Weakness]:
-    """L14: an attack that is trained on the other models, under balanced membership."""
+    """L14: under balanced membership, the first attack of an audit that is trained on the membership of other shadows
+    (`learned`)."""
     for trial, audit in study.audits():
         learned = next((attack.attack for attack in audit.attacks if attack.learned), None)
         if audit.membership == "balanced" and learned is not None:
@@ -109,8 +111,8 @@ def reads_the_count(study: Study) -> Iterator[Weakness]:
 
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
-    """L15: an attack with a variance per canary from fewer than MIN_SHADOWS_PER_EXAMPLE shadows, where the audit does
-    not also have the same attack in another variant (pooled or student_t)."""
+    """L15: an attack of variant `per_example` in an audit of fewer than MIN_SHADOWS_PER_EXAMPLE shadows that does not also have the
+    same attack in another variant, whichever."""
     for trial, audit in study.audits():
         if audit.shadows >= MIN_SHADOWS_PER_EXAMPLE:
             continue
@@ -122,7 +124,8 @@ def unstable_spread(study: Study) -> Iterator[Weakness]:
 
 
 def few_models(study: Study) -> Iterator[Weakness]:
-    """L29: two-way intervals from fewer than LEAST_MODELS independent models; under paired membership a pair counts once."""
+    """L29: two-way intervals from fewer than LEAST_MODELS independent models (shadows; under paired membership, pairs of
+    shadows)."""
     for trial, audit in study.audits():
         if audit.interval != "two_way":  # says nothing of other models
             continue
@@ -137,15 +140,16 @@ def few_models(study: Study) -> Iterator[Weakness]:
 
 
 def _has_pooled_twin(attack: Attack, audit: Audit) -> bool:
-    """Whether the audit has the same attack in another variant than `per_example`."""
+    """Whether the audit has an attack of the same name, signal, space and number of queries in another variant than `per_example`;
+    other fields are not compared."""
     fields = ("attack", "signal", "space", "queries", "variant")
     key, *others = ([getattr(one, field, None) for field in fields] for one in (attack, *audit.attacks))
     return any(other[:-1] == key[:-1] and other[-1] != "per_example" for other in others)
 
 
 def open_headline(study: Study) -> Iterator[Weakness]:
-    """L16, before the run: a headline that several attacks of the audit fit, because it leaves a field open or they differ in
-    `compat` alone."""
+    """L16, before the run: a headline that several attacks of the audit fit (see `fits`), because it leaves a field open or they
+    differ only in fields that a headline does not have, such as `compat`, `space` or `gamma`."""
     for trial, audit in study.audits():
         fitting = sum(fits(attack, audit.headline) for attack in audit.attacks)
         if fitting > 1:
@@ -155,7 +159,7 @@ def open_headline(study: Study) -> Iterator[Weakness]:
 
 
 def few_redraws(study: Study) -> Iterator[Weakness]:
-    """L17: null controls of fewer than MIN_REDRAWS redraws of membership. The language gives every attack a null control."""
+    """L17, as a warning: an audit that declares fewer than MIN_REDRAWS redraws of membership (`null_permutations`)."""
     for trial, audit in study.audits():
         if audit.null_permutations < MIN_REDRAWS:
             what = f"{audit.null_permutations} redraws of membership stand behind each null control"
@@ -163,7 +167,7 @@ def few_redraws(study: Study) -> Iterator[Weakness]:
 
 
 def distance_alone(study: Study) -> Iterator[Weakness]:
-    """L19: no attack but those on the released images: distances to them, and which private ones were selected."""
+    """L19: an audit without other attacks than `nearest` and `selected`, which look at the released set alone."""
     for trial, audit in study.audits():
         if {attack.attack for attack in audit.attacks} <= {"nearest", "selected"}:
             what = "the only attacks are on what the released images look like"
@@ -171,8 +175,8 @@ def distance_alone(study: Study) -> Iterator[Weakness]:
 
 
 def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
-    """L22: an arm with `released: true` that lacks the attack of GIVEN_AWAY on what it so releases: its set, its generator or, for
-    a coreset, its index list."""
+    """L22: a trial on synthetic data (no control) with `released: true` whose audit lacks the attack of GIVEN_AWAY on something
+    that is so released: its set, its generator or, for a coreset, its index list; a finding for each."""
     for trial in study.synthetic:
         attacks = {attack.attack for attack in trial.point.audit.attacks}
         for level, attack in GIVEN_AWAY if getattr(trial.point.arm, "released", False) else ():
@@ -183,7 +187,7 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
 
 
 def idle_attack(study: Study) -> Iterator[Weakness]:
-    """L25: an attack that reads no release level of any trial whose audit has it."""
+    """L25: an attack, by name, none of whose release levels is one of any trial whose audit has it."""
     for name, levels in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         trials = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
         if not any(has_release(trial.point.arm, level) for trial in trials for level in levels):

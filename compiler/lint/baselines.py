@@ -13,7 +13,7 @@ from compiler.lint.study import Study, Weakness
 
 
 def no_dp_sgd(study: Study) -> Iterator[Weakness]:
-    """L01, before the run: arms on synthetic data without a DP-SGD arm to compare them with."""
+    """L01, before the run: a study with trials on synthetic data and no DP-SGD arm."""
     if study.synthetic and not study.of("dp_sgd"):
         hint = "add an arm such as {paradigm: dp_sgd, privacy: {noise_multiplier: 0.05}, classifier: {norm: group}}"
         yield Weakness(study.key("arms"), "no DP-SGD arm to compare the others with", hint)
@@ -27,8 +27,8 @@ def no_undefended(study: Study) -> Iterator[Weakness]:
 
 
 def no_random_control(study: Study) -> Iterator[Weakness]:
-    """L09: a coreset or distilled set without a random coreset of the same data and size (both per class, or both
-    the same fraction) beside it."""
+    """L09: a trial with a coreset or distilled set, where no trial has a random coreset of the same data and size (as many images
+    per class, or the same fraction; `class_balanced` is not compared)."""
     random = {(_size(trial), trial.point.data) for trial in study.of("coreset") if isinstance(trial.point.arm, RandomSubset)}
     for trial in study.synthetic:
         size = _size(trial)
@@ -40,7 +40,8 @@ def no_random_control(study: Study) -> Iterator[Weakness]:
 
 
 def _size(trial: Trial) -> tuple[str, float] | None:
-    """The size of a trial's set as a field of a coreset and its value; None without one."""
+    """The size of a trial's set as the field of a coreset, `per_class` or `fraction`, and its value; None for arms other than
+    coresets and distillation."""
     match trial.point.arm:
         case Selection(per_class=int(count)) | Distilled(images_per_class=count):
             return "per_class", count
@@ -50,7 +51,8 @@ def _size(trial: Trial) -> tuple[str, float] | None:
 
 
 def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
-    """L18: a delta above one over the number of private images, or DP-SGD with several recipes under one guarantee."""
+    """L18: a delta above one over the expected number of private images (of DP-SGD, also of a denoiser), or `dp_sgd` trials with
+    the same data and privacy parameters and several recipes."""
     for trial in study.trials:
         privacy, path = _find_privacy(trial)
         there = private_size(trial.point.data, trial.point.audit)
@@ -70,7 +72,7 @@ def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
 
 
 def _find_privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
-    """The DP-SGD settings of a trial (None without them), and their path in the arm."""
+    """The DP-SGD settings of a trial, or of its denoiser (None without them), and their path in the arm."""
     if isinstance(trial.point.arm, DpSgd):
         return trial.point.arm.privacy, ("privacy",)
     return getattr(getattr(trial.point.arm, "denoiser", None), "privacy", None), ("denoiser", "privacy")

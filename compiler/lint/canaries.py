@@ -23,7 +23,7 @@ images and the copied ones, a selection keeps hard ones, a teacher passes on wha
 
 
 def average_case_only(study: Study) -> Iterator[Weakness]:
-    """L03: average-case canaries only, or a headline about them."""
+    """L03: an audit with clean canaries only, or, as a warning, one that has others too and a headline that reads clean ones."""
     for trial, audit in study.audits():
         if not any(group.kind in WORST_KINDS for group in audit.canaries.values()):
             hint = "add a group such as mislabeled: {kind: mislabeled, count: 128}"
@@ -36,8 +36,9 @@ def average_case_only(study: Study) -> Iterator[Weakness]:
 
 
 def unfitted_canaries(study: Study) -> Iterator[Weakness]:
-    """L04: an arm without canaries of a kind that is strong against its paradigm, or one worst-case kind for several paradigms.
-    Finds nothing if an arm has clean canaries only, which L03 finds."""
+    """L04: an arm on synthetic data, judged by its first trial, without canaries of a kind that is strong against its paradigm
+    (STRONG_KINDS), or one worst-case kind for such arms of several paradigms. Finds nothing in the study if any of these arms has
+    clean canaries only, which L03 finds."""
     arms = {trial.arm_name: trial for trial in reversed(study.synthetic)}
     kinds_of = {
         name: {group.kind for group in trial.point.audit.canaries.values() if group.kind in WORST_KINDS}
@@ -59,8 +60,8 @@ def unfitted_canaries(study: Study) -> Iterator[Weakness]:
 
 
 def public_images_that_are_canaries(study: Study) -> Iterator[Weakness]:
-    """L12: ood canaries in an arm whose images begin as public ones, or whose denoiser has a base: one that is pretrained on the
-    public set may have seen a canary also where the canary is not a member, and what one from a folder saw is not known."""
+    """L12, as a warning: ood canaries in a trial on synthetic data (no control) whose images begin as public ones, or whose
+    denoiser has a base, pretrained on the public set or from a folder: it may have seen canaries that are no members."""
     for trial in study.synthetic:
         arm, kinds = trial.point.arm, {group.kind for group in trial.point.audit.canaries.values()}
         base = getattr(getattr(arm, "denoiser", None), "base", None)

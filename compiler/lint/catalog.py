@@ -77,7 +77,8 @@ LINTS = {
 
 
 def explain(code: str) -> list[str]:
-    """Lines on a lint: title, reason, source, severity, where it looks, how to silence it. KeyError for an unknown code."""
+    """Lines on a lint: title, reason, source, severity, where it looks, what cannot happen (if anything) and, if it looks anywhere,
+    how to silence it. KeyError for an unknown code."""
     lint = LINTS[code]
     refused = "error: the study is refused unless it silences the lint"
     lines = [f"{code}: {lint.title}", ""]

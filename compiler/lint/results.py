@@ -46,7 +46,8 @@ class RunResults:
     trials: tuple[Measured, ...]
     headline: Mapping[str, Any]
     earlier: tuple[tuple[str, Mapping[str, Any]], ...]
-    """Earlier runs of the same study and profile, and the headline that each declared."""
+    """Names of the earlier runs of the same study and profile that have results, oldest first, and the headline that each
+    declared."""
     changes: tuple[str, ...] = ()
     """Sentences on changes of arms, settings and claims since the first run with results."""
 
@@ -65,8 +66,9 @@ class RunResults:
 
 
 def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L01, after the run: trials on synthetic data that are more accurate than every DP-SGD trial, by over `accuracy_margin`. Where
-    a DP-SGD trial has no result, a finding instead that this cannot be judged."""
+    """L01, after the run: one finding with all trials on synthetic data that are more accurate than the best DP-SGD trial by over
+    `accuracy_margin`. Where a DP-SGD trial has no accuracy and one on synthetic data has, a finding instead that this cannot be
+    judged. Nothing without DP-SGD trials."""
     waiting = [trial.trial for trial in results.trials if trial.paradigm == "dp_sgd" and trial.test_accuracy is None]
     private, margin = results.of("dp_sgd"), results.header.accuracy_margin
     if waiting:
@@ -84,8 +86,8 @@ def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def straw_man(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L02: all DP-SGD baselines have an epsilon below LARGE_EPSILON, and the best trial on synthetic data is more accurate than all
-    of them by over `accuracy_margin`."""
+    """L02: all DP-SGD trials with an accuracy have an epsilon below LARGE_EPSILON, and the best trial on synthetic data is more
+    accurate than all of them by over `accuracy_margin`. Nothing where the epsilon of one is None."""
     private, synthetic = results.of("dp_sgd"), results.synthetic
     if not private or not synthetic or any(trial.epsilon is None or trial.epsilon >= LARGE_EPSILON for trial, _ in private):
         return
@@ -98,7 +100,7 @@ def straw_man(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L16, after the run: results under another headline were there before this one was declared."""
+    """L16, after the run: an earlier run with results declared another headline. One finding, on the first such run."""
     others = [(run, headline) for run, headline in results.earlier if dict(headline) != dict(results.headline)]
     if others:
         run, headline = others[0]
@@ -108,7 +110,8 @@ def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L23, after the run: a trial with an accuracy and no interval of its leakage, unless it is a control, which needs none."""
+    """L23, after the run: one finding with all trials that have an accuracy and no interval of their leakage, without controls,
+    which need none; the note in it is that of the first."""
     bare = [
         trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None and not trial.control
     ]
@@ -119,14 +122,16 @@ def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def changed_after_looking(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L27: arms, settings or claims that changed after results were seen."""
+    """L27: a finding for each change of arms, settings or claims since the first run with results (`changes`); its message says so
+    if the study calls itself confirmatory."""
     confirmatory = "the study calls itself confirmatory, and " if results.header.evidence == "confirmatory" else ""
     for change in results.changes:
         yield f"{confirmatory}since its first run with results there changed: {change}", ""
 
 
 def learned_nothing(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L28: a trial, no control, whose classifier learned next to nothing."""
+    """L28: a finding for each trial whose classifier learned next to nothing (`learned` is False), without controls and trials of
+    unknown accuracy or chance."""
     for trial in results.trials:
         accuracy, chance = trial.test_accuracy, trial.chance
         if trial.learned is False and not trial.control and accuracy is not None and chance is not None:

@@ -28,7 +28,7 @@ class Study:
 
     @cached_property
     def synthetic(self) -> tuple[Trial, ...]:
-        """Trials of all paradigms but BASELINES, without controls: they train on data made from the private data."""
+        """Trials of all paradigms but BASELINES, without controls, in the order of `trials`; imported logits are among them."""
         arms = [trial for trial in self.trials if trial.point.arm.paradigm not in BASELINES]
         return tuple(trial for trial in arms if not getattr(trial.point.arm, "control", False))
 
@@ -41,7 +41,7 @@ class Study:
         return tuple(self.trials[index] for index in indices)
 
     def audits(self) -> Iterator[tuple[Trial, Audit]]:
-        """Pairs of the first trial with an audit and the audit, for each distinct audit (usually one)."""
+        """For each distinct audit object (usually there is one), the first trial that has it, and the audit."""
         first: dict[int, Trial] = {}
         for trial in self.trials:
             first.setdefault(id(trial.point.audit), trial)

@@ -114,7 +114,9 @@ class Plan:
         return tuple(sorted({name.partition(":")[0] for name in names if is_own(name)}))
 
     def to_run(self, done: Callable[[str], bool], answers: Iterable[str] | None = None) -> dict[str, Task]:
-        """Tasks that must run to get `answers` (default: all), in topological order. Needs of a done task are not followed."""
+        """Id → task of all that must run to get `answers` (ids of tasks; default: the plan's answers), in topological order: those
+        answers and, directly or not, their needs, without tasks that are `done` and what these alone need. KeyError for an id that
+        is not in the plan."""
         needed: set[str] = set()
         waiting = [answer for answer in (self.answers if answers is None else answers) if not done(answer)]
         while waiting:
@@ -138,10 +140,10 @@ class Plan:
 
 
 def upward_rank(tasks: Mapping[str, Task], cost: Callable[[Task], float] = lambda _: 1.0) -> dict[str, float]:
-    """Task id → cost of the longest path from the task to the end, its own included; tasks of high rank should start first (as in
-    HEFT).
+    """Task id → cost of the longest path from the task to the end, through tasks that need it, its own included; tasks of high rank
+    should start first (as in HEFT).
 
-    `tasks` is in topological order; `cost` gives expected seconds. Without `cost` each task counts 1.
+    `tasks` is in topological order; needs outside of it are ignored. `cost` gives expected seconds, by default 1 for each task.
     """
     rank = {id: 0.0 for id in tasks}
     for id, task in reversed(list(tasks.items())):

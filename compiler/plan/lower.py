@@ -54,7 +54,8 @@ def lower(
     profile: str | None = None,
     lints: tuple[Finding, ...] = (),
 ) -> Plan:
-    """The plan that attacks every trial and tests every claim, with equal tasks merged."""
+    """The plan that attacks every trial and tests every claim, with equal tasks merged; claims name trials by their index in
+    `trials`. SynthcError where users' files cannot be read or have changed since they were read."""
     tasks = _Tasks()
     planned = tuple(_lower_trial(trial, tasks) for trial in trials)
     return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims), lints)
@@ -83,13 +84,15 @@ class _Tasks:
         return id
 
     def share_population(self, population: Population) -> Population:
-        """The first equal population object, so that its canonical text is computed once."""
+        """The first population that was shared with the same parameters and sources of images, else `population`, so that its
+        canonical text is computed once."""
         # The path of the user's images is no part of the id, but objects with other paths are not merged.
         origins = (data and data.source for data in (population.dataset, population.public))
         return self._populations.setdefault((population, *origins), population)
 
     def share_private(self, population: Population, design: Design, replicate: int, shadow: int, pool: int | None) -> Private:
-        """The first equal private-set object, so that its canonical text is computed once."""
+        """The private set of these parameters, the same object each time, so that its canonical text is computed once. `population`
+        must come from `share_population`, since it is compared by identity; `pool` becomes `Private.shadows`."""
         key = id(population), design, replicate, shadow, pool
         if key not in self._private:
             self._private[key] = Private(population, design, replicate, shadow, pool)
@@ -97,7 +100,7 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """Revision of the operation, then those of its method or generator, DP-SGD and attacks, without zeros."""
+    """Revision of the operation, then those of its method or generator, DP-SGD and attacks, the latter without zeros."""
     carried = [getattr(work, "how", None), getattr(work, "privacy", None), *getattr(work, "attacks", ())]
     return (work.revision, *(part.revision for part in carried if part is not None and part.revision))
 
@@ -138,7 +141,7 @@ ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "g
 
 def _hashed_method(point: Point) -> Method | None:
     """The arm's method, in which fields that do not enter the id of its synthesis have their defaults and a model folder is
-    replaced by its digest; None for arms without a method."""
+    replaced by its digest; None for arms that are no `Method`. SynthcError if the folder cannot be read."""
     arm = point.arm
     if not isinstance(arm, Method):
         return None
@@ -149,7 +152,7 @@ def _hashed_method(point: Point) -> Method | None:
 
 
 def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
-    """Add the pipeline of one shadow: stage → task id, in order. `model` is the final classifier."""
+    """Add the pipeline of one shadow: stage → task id, in order. `model` makes the final classifier, or is its imported logits."""
     iterations = iterations_of(recipe, point.data, point.audit)
     arm, audit = point.arm, point.audit
     attacked = {level for attack in audit.attacks for level in attack.reads}
@@ -206,14 +209,16 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
 
 
 def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bool]:
-    """Signals that the attacks read from a generator, and whether one of them needs the base's."""
+    """Sorted signals that the attacks read from a generator (`mean_loss` for an attack without the field), and whether one has the
+    variant `minus_base`, which reads the base too."""
     reading = [attack for attack in attacks if "generator" in attack.reads]
     signals = {getattr(attack, "signal", "mean_loss") for attack in reading}
     return tuple(sorted(signals)), any(getattr(attack, "variant", None) == "minus_base" for attack in reading)
 
 
 def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
-    """The operation that computes a need of the method: proxy, teacher or generator; ValueError for any other."""
+    """The operation that computes a need of the method: proxy, teacher or generator; ValueError for any other, and for a generator
+    where the method has none. SynthcError if a user's model folder cannot be read."""
     match need:
         case "proxy":
             proxy = getattr(point.arm, "proxy", None) or recipe
@@ -226,7 +231,7 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
 
 
 def _shared_of(how: Generator, population: Population) -> TrainShared:
-    """The operation that makes the base of all shadows' generators."""
+    """The operation that makes the base of all shadows' generators. SynthcError if a user's model folder cannot be read."""
     shape, classes = population.dataset.shape, population.dataset.card.classes
     path = getattr(getattr(how, "base", None), "path", "")
     public = None if path else population.public  # `check` asks for a public set where one is needed
@@ -234,7 +239,8 @@ def _shared_of(how: Generator, population: Population) -> TrainShared:
 
 
 def population_of(trial: Trial) -> Population:
-    """The population of a trial: data, roles of samples, canary groups, seed."""
+    """The population of a trial: data, roles of samples, canary groups, seed; the public set at the shape of the private images.
+    Errors as for `dataset_of`."""
     point = trial.point
     dataset = dataset_of(point.data)
     public = dataset_of(point.public, dataset.shape) if point.public else None
@@ -242,7 +248,8 @@ def population_of(trial: Trial) -> Population:
 
 
 def dataset_of(data: Data, shape: Shape | None = None) -> Dataset:
-    """A data set identified by its content; `shape`: another image size than its own."""
+    """The data set that `data` names, identified by its content and used at `shape` (channels, height, width; None: its own).
+    SynthcError and KeyError as for `card_of`."""
     card = card_of(data)
     source: UserFiles | PluginImages | None
     if isinstance(data, PluginData):

@@ -28,8 +28,8 @@ def select(plan: Plan, only: Sequence[str]) -> Selected:
     """Select the trials that agree with every field of `only`, and the claims about these trials alone.
 
     `only` are texts such as `arm=coreset` or `method=[random, forgetting],replicate=0`. A field that is given twice may have either
-    value. An empty `only` selects the whole plan. SpecError for a text of another form, for fields that no trial has or that name
-    what is read of a trial (READING_FIELDS), and where no trial is selected.
+    value. An empty `only` selects the whole plan. SpecError for a text of another form or a value that `parse_word` refuses, for
+    fields that no trial has or that name what is read of a trial (READING_FIELDS), and where no trial is selected.
     """
     if not only:
         return Selected(plan.answers)
@@ -46,8 +46,8 @@ def select(plan: Plan, only: Sequence[str]) -> Selected:
 
 
 def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
-    """Field → its values, each parsed as YAML; SpecError for texts that are no assignments, for READING_FIELDS, and for values
-    that are mappings or nested lists."""
+    """Field → its values, each as `parse_word` reads it, those of several texts together. SpecError as for `parse_word`, for texts
+    that are no assignments, for READING_FIELDS, and for values that are mappings or nested lists."""
     selector: dict[str, list[Any]] = {}
     for text in only:
         for assignment in re.split(r",(?![^\[]*\])", text):  # not the commas inside of a list

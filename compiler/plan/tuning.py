@@ -43,8 +43,9 @@ class Tuning:
 
 
 def tune(tree: Mapping) -> Tuning:
-    """Compile the tries of a composed study. SpecError for a study that is not valid, without `tune:` or without validation images,
-    for unknown arms, for tries that are no mapping, and where arms have unequal numbers of tries."""
+    """Compile the tries of a composed study, without its lints, claims and charts. SpecError for a study that is not valid, itself
+    or with the tries as its arms, without `tune:` or without validation images, for unknown arms, for tries that are no mapping,
+    and where arms have unequal numbers of tries. SynthcError as for `lower`."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
@@ -72,7 +73,8 @@ def tune(tree: Mapping) -> Tuning:
 
 
 def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for tries of unknown arms, tries that are no mapping, unequal numbers, and no validation images."""
+    """Diagnostics for tries of unknown arms, tries that are no mapping, unequal numbers, and no validation images. `asked`: arm →
+    tries; `arms`: those of the study. SpecError for grids that `expand` refuses."""
     counts: dict[str, int] = {}
     for arm, words in asked.items.items():
         if arm not in arms.items:

@@ -30,9 +30,9 @@ class Prospect:
     never: str
     """Which verdict is impossible whatever the data, and why; "" if all are possible."""
     needed: str
-    """What would make it possible; "" where nothing would."""
+    """What would make it possible; "" if all are possible."""
     effect: str
-    """The smallest effect that the test detects with power 0.8, in words."""
+    """The smallest effect that the test detects with power 0.8, in words; `nothing` if there is none."""
 
 
 def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
@@ -49,7 +49,8 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
     """Number of pairs that `runtime.audit.compare` tests: left trials alone if there is no right one; each left trial with each
-    other right one; each trial with itself where both sides are the same trials and read differently."""
+    other right one; each trial with itself where both sides are the same trials and read differently. Trials are told apart by
+    address here, by attack task there: where trials share one, fewer pairs are tested."""
     if not right:
         return len(left)
     names, others = ([trial.address for trial in side] for side in (left, right))
@@ -65,7 +66,8 @@ def _sides(work: CompareTrials) -> int:
 
 
 def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
-    """In words: the smallest effect that the claim's test detects with power POWER."""
+    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`; `nothing`
+    if there is none, or that there is no closed form."""
     alpha = (1 - work.confidence) / pairs
     z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)
@@ -87,8 +89,9 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
-    """In words: the smallest TPRs that differ detectably from the FPR (no leakage) and from one half; of an equivalence, what
-    `_describe_margin` states."""
+    """In words: the smallest TPR that differs from the FPR (no leakage) by `z` standard errors, and the smallest that so differs
+    from one half; `nothing` if the FPR is not resolvable or no TPR differs so. Of an equivalence, what `_describe_margin`
+    states."""
     if work.test == "equivalence":
         return _describe_margin(work, left, z, work.margin)
     worst = _coarsest_reading(work, left)
@@ -101,7 +104,8 @@ def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str
 
 
 def _describe_margin(work: CompareTrials, left: Sequence[Trial], z: float, margin: float) -> str:
-    """In words: equal TPRs for which a difference can be shown to be within a margin."""
+    """In words: whether both sides, at equal TPRs, can be shown to differ by less than `margin`, judged at `z` standard errors for
+    a TPR equal to the FPR and for one half; `nothing` if at neither."""
     worst = _coarsest_reading(work, left)
     near = [f"{base:.0%}" for base in (worst.fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < margin]
     what = f"a margin of {margin:g}"
@@ -109,7 +113,8 @@ def _describe_margin(work: CompareTrials, left: Sequence[Trial], z: float, margi
 
 
 def _coarsest_reading(work: CompareTrials, left: Sequence[Trial]) -> Resolution:
-    """Of the left trials' audits, the resolution with the fewest allowed false positives at the claim's FPR."""
+    """Of the left trials' audits, the resolution with the fewest allowed false positives, of the canaries that the left side reads,
+    at the claim's FPR."""
     fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
     audits = {id(trial.point.audit): trial.point.audit for trial in left}.values()
     reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr) for audit in audits]
@@ -117,7 +122,8 @@ def _coarsest_reading(work: CompareTrials, left: Sequence[Trial]) -> Resolution:
 
 
 def smallest_distinct(read: Resolution, base: float, z: float) -> float | None:
-    """The smallest TPR above `base` that differs from it by `z` standard errors; None if even 99.9 % does not."""
+    """The smallest TPR above `base` that differs from it by `z` standard errors of the difference; None if even 99.9 % does not.
+    The FPR of `read` must be resolvable."""
 
     def too_near(other: float) -> bool:
         return other - base < z * math.hypot(read.standard_error(base), read.standard_error(other))
@@ -126,5 +132,6 @@ def smallest_distinct(read: Resolution, base: float, z: float) -> float | None:
 
 
 def student_quantile(z: float, freedom: int) -> float:
-    """Student's t quantile from the normal quantile `z` (Fisher and Cornish 1960, to the second order)."""
+    """Approximate quantile of Student's t with `freedom` degrees of freedom, at the probability of the normal quantile `z` (Fisher
+    and Cornish 1960, to the second order)."""
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

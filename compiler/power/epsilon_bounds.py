@@ -16,8 +16,8 @@ MAX_EPSILON = 60.0
 
 
 def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """The largest number in [low, high] up to which `holds` is true, by bisection to 3e-14 of the interval; `low` if
-    there is none."""
+    """The largest number in [low, high] up to which `holds` is true, by bisection to 3e-14 of the interval; `low` if there is none.
+    Once false, `holds` must stay false for larger numbers."""
     if holds(high):
         return high
     for _ in range(45):
@@ -27,7 +27,7 @@ def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
 
 
 def count_guesses(canaries: int) -> int:
-    """Number of guesses of a one-run bound, a quarter of the canaries on each side; 0 for fewer than 8 canaries."""
+    """Number of guesses of a one-run bound, a quarter of the canaries, rounded down, on each side; 0 for fewer than 8 canaries."""
     return 2 * (canaries // 4) if canaries >= 8 else 0
 
 
@@ -48,8 +48,9 @@ def steinke_ceiling(guesses: int, p: float) -> float:
 
 
 def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
-    """Lower bound on epsilon at `delta` from one run, with confidence 1 − p, if the trade-off is Gaussian (Mahloujifar, Melis and
-    Chaudhuri 2024); 0 where mu = 0 is not rejected.
+    """Lower bound on epsilon at `delta`, with confidence 1 − p, from one run in which `correct` of `guesses` guesses about
+    `canaries` fair coins are right, if the trade-off is Gaussian (Mahloujifar, Melis and Chaudhuri 2024); 0 where mu = 0 is not
+    rejected, or where the bound on mu has a delta of at most `delta` at epsilon 0; at most MAX_EPSILON.
 
     On equal counts usually much tighter than Steinke's. For a mechanism with another trade-off (randomised response, Laplace) it
     can exceed the true epsilon. ValueError as for `check_guesses`.
@@ -61,7 +62,8 @@ def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.0
 
 
 def f_dp_rejects(mu: float, correct: int, guesses: int, canaries: int, p: float = 0.05) -> bool:
-    """Whether `correct` right guesses reject mu-Gaussian DP at error p, by the recursion of Mahloujifar et al. 2024."""
+    """Whether `correct` right guesses, of `guesses` about `canaries` fair coins, reject mu-Gaussian DP at error p, by the recursion
+    of Mahloujifar et al. 2024; `mu` is not negative. The counts are not checked."""
     right = p * correct / canaries
     wrong = p * (guesses - correct) / canaries
     for step in range(correct - 1, -1, -1):
@@ -81,12 +83,13 @@ def delta_of_mu(mu: float, epsilon: float) -> float:
 
 
 def epsilon_of_mu(mu: float, delta: float) -> float:
-    """The epsilon at which mu-Gaussian DP has this delta, at most MAX_EPSILON; 0 where the delta of epsilon 0 is not above it."""
+    """The epsilon at which mu-Gaussian DP has this delta, at most MAX_EPSILON, and MAX_EPSILON for a mu that is not finite; 0 where
+    the delta of epsilon 0 is not above `delta`."""
     if not math.isfinite(mu):
         return MAX_EPSILON
     return bisect(lambda epsilon: delta_of_mu(mu, epsilon) > delta, 0.0, MAX_EPSILON)
 
 
 def _cdf(x: float) -> float:
-    """Normal distribution function, accurate in the tails too (`NormalDist.cdf` uses erf before Python 3.12)."""
+    """Normal distribution function, accurate in the lower tail too (`NormalDist.cdf` of Python 3.11 uses erf)."""
     return math.erfc(-x / math.sqrt(2)) / 2

@@ -35,7 +35,8 @@ def outlook(plan: Plan) -> list[str]:
 
 
 def _describe_readings(audit: Audit, owner: str, trials: int) -> Iterator[str]:
-    """Lines on the resolution of each canary group and FPR of an audit, with half widths of intervals."""
+    """Lines on the resolution of each canary group and FPR of an audit, with half widths of intervals. `owner`: text after `the
+    audit`, such as ` of coreset`, or ""; `trials`: number of trials with this audit."""
     widths = " / ".join(f"{tpr:.0%}" for tpr in TRUE_RATES)
     each = f"each of {trials} trials" if trials > 1 else "the trial"
     yield f"what the audit{owner} can show in {each} ({audit.shadows} shadows, each canary in half of them):"
@@ -59,7 +60,9 @@ def _describe_readings(audit: Audit, owner: str, trials: int) -> Iterator[str]:
 
 
 def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
-    """Lines on the largest lower bound on epsilon that the audit can give, and on DP-SGD arms whose epsilon no bound can exceed."""
+    """Lines on the largest lower bounds on epsilon that the audit common to `trials` can give, and a warning for each DP-SGD trial
+    of replicate 0 whose declared epsilon is not below the largest of Steinke's. Under balanced membership one line alone: there is
+    none."""
     audit, p = trials[0].point.audit, 1 - trials[0].point.audit.confidence
     highest = 0.0
     if audit.membership == "balanced":
@@ -87,7 +90,8 @@ def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
 
 
 def _describe_claims(plan: Plan) -> Iterator[str]:
-    """A line for each claim: number of pairs, and the smallest detectable effect or why it cannot be decided."""
+    """A heading, then a line for each claim: number of pairs, and the smallest detectable effect or why it cannot be decided. No
+    lines without claims."""
     if not plan.claims:
         return
     trials = {planned.trial.address: planned.trial for planned in plan.trials}

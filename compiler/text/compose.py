@@ -28,7 +28,8 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     `PATH=VALUE` of `sets`, the later on top.
 
     SpecError for a file that `read` refuses, an `extends` that names no single file, a missing one or a circle, names that no
-    profile can have, a profile that is unknown or no mapping, and a text of `sets` that is no assignment or whose value is no YAML.
+    profile can have, a profile that is unknown or no mapping, and a text of `sets` that is no assignment, has a hostile letter in
+    its path, or a value that `parse_word` refuses.
     """
     tree = _read_extended(path, ())
     if problems := list(_check_profiles(tree)):
@@ -41,7 +42,8 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
 
 
 def sources(path: Path) -> dict[str, str]:
-    """Path → text of the spec and of all specs that it extends, for the run's record. The study must compose."""
+    """Path → text of the spec, then of each spec that it extends, for the run's record; paths are joined as they are written, not
+    resolved. The study must compose; else OSError, UnicodeDecodeError or SpecError."""
     texts: dict[str, str] = {}
     while str(path) not in texts:
         texts[str(path)] = path.read_text(encoding="utf-8-sig")
@@ -73,8 +75,8 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
 
 
 def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for names of profiles that files and rows cannot have, among them the empty name, which means no
-    profile."""
+    """Diagnostics for names of profiles that do not match PROFILE, such as the empty name, or are over MAX_NAME_BYTES: files and
+    rows of the database are named after profiles. None if `profiles` is missing or no mapping."""
     profiles = tree.items.get("profiles")
     named = profiles if isinstance(profiles, Mapping) else tree
     for name in profiles.items if isinstance(profiles, Mapping) else ():
@@ -99,8 +101,10 @@ def _find_profile(tree: Mapping, name: str) -> Mapping:
 
 
 def _assigned(tree: Mapping, assignment: str) -> Mapping:
-    """The tree in which an assignment such as `audit.shadows=32` replaces the node at that path, or adds it with the mappings on
-    the way; null removes a member of a REMOVABLE mapping. SpecError for a text that is no assignment, and as for `parse_word`."""
+    """The tree in which an assignment such as `audit.shadows=32` replaces the node at that path, or adds it; whatever on the way is
+    no mapping, or a grid, is replaced by a mapping. As in `merge`, null removes a member of a REMOVABLE mapping, and a `preset`
+    drops the classifier's other fields. SpecError for a text that is no assignment, for a hostile letter in the path, and as for
+    `parse_word`."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
     location = Location(f"--set {assignment}", 1, len(path) + 2)
@@ -131,8 +135,9 @@ def is_grid(node: Node) -> bool:
 
 
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
-    """Merge two trees name by name, in which `above` overrides `below`; `path` is their place in the study. A null in `above`
-    removes the member of a REMOVABLE mapping, and a classifier in `above` with a `preset` replaces all of that in `below`."""
+    """A new tree: `below` and `above` merged name by name, where mappings of one name are merged and any other node of `above`, a
+    grid too, replaces that of `below`; `path` is their place in the study. A null in `above` removes the member of a REMOVABLE
+    mapping, and a classifier in `above` with a `preset` replaces all of that in `below`."""
     if path[-1:] == ("classifier",) and "preset" in above.items:
         return above  # a preset replaces all fields of an earlier recipe, which are not meant for it
     items, keys = dict(below.items), dict(below.keys)

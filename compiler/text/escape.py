@@ -53,28 +53,30 @@ def script(json_text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """The `visible` text for LaTeX; minus sign, ε and no-break space become its commands."""
+    """The `visible` text for LaTeX: its special characters are escaped; minus sign, ε and no-break space become its commands."""
     return visible(text).translate(LATEX)
 
 
 def markdown(text: str) -> str:
-    """The `visible` text for a cell of a Markdown table: it makes no tag, column separator, code or link."""
+    """The `visible` text for a cell of a Markdown table: it makes no tag, column separator, code or `[text](link)`. Newlines and
+    emphasis stay."""
     return visible(text).translate(MARKDOWN).replace("](", r"]\(")
 
 
 def csv(text: str) -> str:
-    """Escape for a CSV cell: an apostrophe before texts that spreadsheets would run as formulas; numbers stay. Adds no quotes."""
+    """Escape for a CSV cell: the `visible` text, with an apostrophe before it if spreadsheets would run it as a formula; numbers
+    stay. Adds no quotes."""
     shown = visible(text)
     return f"'{shown}" if FORMULA.match(shown) and not FIGURE.fullmatch(shown) else shown
 
 
 def dot(text: str) -> str:
-    """A text quoted for Graphviz."""
+    """The `visible` text in double quotes, escaped for Graphviz."""
     return '"' + visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def mermaid(text: str) -> str:
-    """A text quoted for Mermaid, which interprets HTML."""
+    """The `visible` text in double quotes, escaped for Mermaid, which interprets HTML; newlines become `<br>`."""
     from html import escape
 
     entities = escape(visible(text), quote=False).replace("#", "#35;").replace("&", "#")
@@ -83,18 +85,21 @@ def mermaid(text: str) -> str:
 
 def file_name(text: str) -> str:
     """A file name from a text: its words (letters, digits, `_`, `.`) joined by hyphens, without leading dots; `-` for a text
-    without words. One of over MAX_FILE_NAME_BYTES is cut there and followed by a digest of the text."""
+    without words. One of over MAX_FILE_NAME_BYTES is cut there and followed by a hyphen and a digest of the text. Different texts
+    may have the same name."""
     name = "-".join(re.findall(r"[\w.]+", text)).lstrip(".") or "-"
     return name if len(name.encode()) <= MAX_FILE_NAME_BYTES else _cut(name, MAX_FILE_NAME_BYTES, text)
 
 
 def shortened(name: str, most: int) -> str:
-    """The name if it has at most `most` bytes, else its beginning, a hyphen and a digest of the whole name, together so long."""
+    """The name if it has at most `most` bytes, else its beginning, a hyphen and a digest of the whole name, together at most so
+    many. `most` must exceed 9."""
     return name if len(name.encode()) <= most else _cut(name, most - 9, name)
 
 
 def _cut(name: str, most: int, text: str) -> str:
-    """A name cut to its first `most` bytes, never within a letter, then a hyphen and a digest of `text` of eight letters."""
+    """A name cut to its first `most` bytes, never within a character, then a hyphen and a digest of `text`, eight hexadecimal
+    digits."""
     from hashlib import blake2b
 
     digest = blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
@@ -102,13 +107,13 @@ def _cut(name: str, most: int, text: str) -> str:
 
 
 class Visible:
-    """A stream that writes `visible` text; `plain` is the wrapped stream."""
+    """A stream whose `write` writes `visible` text; `plain` is the wrapped stream, from which all other attributes are taken."""
 
     def __init__(self, plain: Any) -> None:
         self.plain = plain
 
     def write(self, text: str) -> int:
-        """Write the text made `visible`."""
+        """Write the text made `visible`; returns what the wrapped stream's `write` returns."""
         return self.plain.write(visible(text))
 
     def __getattr__(self, name: str) -> Any:

@@ -24,7 +24,7 @@ class Coordinate:
 
     path: tuple[str, ...]
     value: Value
-    """The value; mappings as text, such as `epsilon=8.0`, without grids inside, which have coordinates of their own."""
+    """The value; lists and mappings as text, such as `epsilon=8.0`, without grids inside, which have coordinates of their own."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
 
 
 def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
-    """Each combination of the grids in a node; `path`: names on the way to it."""
+    """Each combination of the grids in a node; `path`: names on the way to it. Grids within a list lengthen it and have no axes."""
     match node:
         case Scalar():
             yield Expanded(node)
@@ -109,7 +109,8 @@ def _values(grid: Mapping) -> tuple[Node, ...]:
 
 
 def _label(node: Node) -> Value:
-    """The value of a coordinate: see `Coordinate.value`."""
+    """The value of a coordinate: a scalar's own, a list as Python writes it, a mapping as `name=value` joined by commas, of which
+    members with grids that stand for several values are given by name alone."""
     match node:
         case Scalar(value=value):
             return value
@@ -120,13 +121,14 @@ def _label(node: Node) -> Value:
 
 
 def _leaves(grid: Mapping) -> Iterator[Node]:
-    """The values of a grid, including those of grids directly in it."""
+    """The values of a grid, where grids directly in it are replaced by their values."""
     for value in _values(grid):
         yield from _leaves(value) if isinstance(value, Mapping) and is_grid(value) else (value,)
 
 
 def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for repeated values of a grid, whose trials would be the same."""
+    """Diagnostics for repeated values of a grid, whose trials would be the same: also 1 and 1.0, and mappings that differ in
+    order."""
     seen: dict[str, str] = {}
     for leaf in _leaves(grid):
         text, same = json.dumps(plain(leaf), ensure_ascii=False), json.dumps(_as_numbers(plain(leaf)), sort_keys=True)
@@ -139,7 +141,8 @@ def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
 
 
 def _as_numbers(value: object) -> object:
-    """The value with every number as a float, as far as none is lost: 1 and 1.0 are the same."""
+    """The value with whole numbers as floats, unless a float cannot hold them, in lists and mappings too: 1 and 1.0 are the same.
+    True and False stay."""
     match value:
         case dict():
             return {name: _as_numbers(item) for name, item in value.items()}
@@ -151,7 +154,8 @@ def _as_numbers(value: object) -> object:
 
 
 def _check_grids(node: Node) -> Iterator[Diagnostic]:
-    """Diagnostics for grids that are empty, no list, have repeated values, or a key beside `grid`."""
+    """Diagnostics for grids that are empty, no list, have repeated values (looked for if the grids inside them have no fault), or a
+    key beside `grid`."""
     match node:
         case Mapping() if is_grid(node):
             values = node.items["grid"]

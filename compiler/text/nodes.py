@@ -58,7 +58,8 @@ class Mapping:
     location: Location
 
     def get(self, *path: str | int) -> Node | None:
-        """The node at a path of names and list indices; None if there is none."""
+        """The node at a path of names and list indices, counted from 0; None if there is none. A null in the text is a Scalar, not
+        None."""
         node: Node | None = self
         for step in path:
             match node:
@@ -125,7 +126,8 @@ def read(path: Path) -> Mapping:
 
 
 def parse(text: str, name: str) -> Mapping:
-    """Parse a text that must be a mapping; `name` is the file in locations. SpecError for anything else."""
+    """Parse a text that must be a mapping; `name` is the file in locations. SpecError for any other node, and as for
+    `parse_value`."""
     node = parse_value(text, name)
     if isinstance(node, Mapping):
         return node
@@ -136,8 +138,9 @@ def parse(text: str, name: str) -> Mapping:
 
 
 def parse_value(text: str, name: str) -> Node:
-    """Parse a text that may be any node, such as the value of `--set`; an empty text is null. SpecError for a text that is not YAML
-    1.2, or uses what the module's docstring excludes."""
+    """Parse a text that may be any node, such as the value of `--set`; an empty text is null. `name` is the file in locations.
+    SpecError for a text that is not YAML 1.2, holds several documents, hostile characters, whole numbers of absolute value 2^63 or
+    more, or more than MAX_NODES nodes or MAX_DEPTH levels, or uses what the module's docstring excludes."""
     if (directive := DIRECTIVE.search(text)) and directive[1] != "1.2":
         at = Location(name, text.count("\n", 0, directive.start()) + 1)
         what = f"the directive %YAML {directive[1]}: a study is YAML 1.2, in which `yes`, `on` and 010 are read otherwise"
@@ -172,11 +175,11 @@ def parse_value(text: str, name: str) -> Node:
 
 
 def parse_word(text: str, name: str) -> Node:
-    """Parse the value of an option such as `--set`.
+    """Parse the value of an option such as `--set`; `name` is the option in locations.
 
     A mapping in braces, a list in brackets, a text in quotes, a single word and several lines are YAML; any other text stands for
-    itself, without spaces at its ends, whatever signs are in it. An empty text is null. SpecError as for `parse_value`, and for a
-    comment after YAML.
+    itself, without spaces at its ends, whatever signs are in it. An empty text is null. SpecError as for `parse_value`, for hostile
+    characters, and for a comment after YAML in one line.
     """
     text = text.strip()
     if not text or "\n" in text or BARE.fullmatch(text):
@@ -252,7 +255,8 @@ class _Reader:
         return Mapping(items, keys, location)
 
     def _scalar(self, node: ScalarNode, location: Location) -> Value:
-        """The value of a scalar; None, with a diagnostic kept, for dates and tags that are not part of the language."""
+        """The value of a scalar: None for null and, with a diagnostic kept, for dates, numbers that `_number` refuses, and tags
+        that are not part of the language."""
         tag, text = str(node.tag).rpartition(":")[2], str(node.value)
         match tag:
             case "str":
@@ -270,7 +274,8 @@ class _Reader:
         return None
 
     def _number(self, node: ScalarNode, text: str, location: Location) -> Value:
-        """The number; None, with a diagnostic kept, for one that is not finite, or a whole one of 2^63 or more."""
+        """The number; None, with a diagnostic kept, for a text that is none, one that is not finite, or a whole one of absolute
+        value 2^63 or more."""
         try:
             value = self._construct.construct_object(node, deep=True)
             number = float(value) if isinstance(value, float) else int(value)
@@ -286,7 +291,8 @@ class _Reader:
         return number
 
     def _text(self, node: ScalarNode, location: Location) -> str:
-        """The text of a scalar; keeps a diagnostic for hostile characters in it."""
+        """The text of a scalar, in which surrogate pairs (from JSON escapes) are joined; keeps a diagnostic for hostile characters
+        in it."""
         text = str(node.value)
         if letter := find_hostile(text):
             with contextlib.suppress(UnicodeDecodeError):  # JSON escapes characters beyond 16 bits as surrogate pairs

@@ -379,8 +379,8 @@ Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | JudgeSet
 
 
 def structures() -> dict[str, type]:
-    """Name → class, of all classes that a task's canonical text can name (see `compiler.fingerprint.restore`), those of loaded
-    plug-ins included."""
+    """Name → class, of all classes that a task's canonical text can name (see `compiler.fingerprint.restore`), and others: `Frozen`
+    and every subclass, those of loaded plug-ins included, and the dataclasses known to this module."""
 
     def below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
         yield kind

@@ -19,7 +19,7 @@ HEADLINE_FIELDS = ("signal", "variant", "queries")
 
 
 def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
-    """Whether the arm has this release level."""
+    """Whether the arm has this release level, whether or not the spec says `released: true`; False for an unknown level."""
     match release:
         case "final_model" | "labels_only":
             return True

@@ -24,7 +24,8 @@ STRATA = {"used": ("used", 1), "unused": ("used", 0), "copied": ("copied", 1), "
 
 
 class ClaimSide:
-    """One trial, read at one release level, canary group, attack and metric."""
+    """One trial, read at one release level, canary group and attack. Properties and methods that read the group's rows raise
+    ValueError where the trial has no such group."""
 
     def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
         self.index, self.artifact, self.work, self.reading = index, artifact, work, reading
@@ -33,12 +34,12 @@ class ClaimSide:
 
     @cached_property
     def files(self) -> dict[str, torch.Tensor]:
-        """Tensors of the trial's `scores` file."""
+        """Name → tensor, of the trial's `scores` file."""
         return self.artifact.tensors("scores")
 
     @cached_property
     def span(self) -> slice:
-        """The rows of the canary group among all canaries."""
+        """The rows of the canary group among all canaries; ValueError where the trial has no group of that name."""
         first = 0
         for group in self.notes["groups"]:
             if group["name"] == self.reading.canaries:
@@ -53,12 +54,13 @@ class ClaimSide:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """canary × shadow: scores of the attack that the claim names, at the release level that it names."""
+        """canary × shadow: scores of the claim's attack, as by `column`; NaN where it does not apply."""
         return self.column(self.reading.attack)
 
     def column(self, attack: str) -> np.ndarray:
-        """canary × shadow: scores of an attack at the claim's release level, else at the first level that has them. The claim's own
-        attack is read in the claim's variant. ValueError where the trial has no such scores."""
+        """canary × shadow: scores of an attack at the claim's release level, or where it has none there, at the first level that
+        has them. The claim's own attack is read in the claim's variant, another one in its first. ValueError where the trial has no
+        such scores, or no such group."""
         variants = (self.reading.variant,) if attack == self.reading.attack else ()
         fitting = [
             (column["release"] != self.reading.release, place)
@@ -72,7 +74,7 @@ class ClaimSide:
     @cached_property
     def scored(self) -> np.ndarray:
         """canary × shadow, bool: the scores that enter the figures: those of non-members, and of the stratum's members (all members
-        without a stratum; none where the trial does not mark it). NaN scores do not enter."""
+        where the claim names no stratum; none where the trial does not mark it). NaN scores do not enter."""
         scored = ~np.isnan(self.scores)
         if self.reading.stratum is None:
             return scored
@@ -88,25 +90,27 @@ class ClaimSide:
 
     @cached_property
     def paired(self) -> bool:
-        """Whether shadows 2j and 2j+1 have complementary membership, so that they are resampled together."""
+        """Whether shadows 2j and 2j+1 have complementary membership of all canaries of the group, so that they are resampled
+        together; False for an odd number of shadows."""
         return self.member.shape[1] % 2 == 0 and bool((self.member[:, ::2] != self.member[:, 1::2]).all())
 
     @property
     def units(self) -> int:
-        """Number of independent units: pairs of shadows where membership is paired, else shadows."""
+        """Number of units in which shadows are resampled: pairs where membership is paired, else shadows."""
         return self.member.shape[1] // (2 if self.paired else 1)
 
     def figure(self, metric: str) -> float | None:
-        """Point estimate from the scores that enter; None where there are no members or no non-members, and where the TPR is not
-        resolvable."""
+        """Point estimate from the scores that enter: the AUC for `auc`, for any other metric the TPR at `rate(metric)` by the count
+        rule, whatever the attack's `compat`; None without members or without non-members, and where the TPR is not resolvable."""
         scores, member = self.scores[self.scored], self.member[self.scored]
         if not member.any() or member.all():
             return None
         return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
 
     def uncertain(self, metric: str) -> Uncertainty | None:
-        """The figure with its bootstrap uncertainty; None where it cannot be read. Readings of the resamples are cached,
-        since a trial may be in many pairs."""
+        """The figure with its bootstrap uncertainty; None where it cannot be read, or not in at least half of the resamples.
+        Readings of the resamples are cached, since a trial may be in many pairs. ValueError where no score enters at all, and as of
+        `column`."""
         rate = self.rate(metric)
         if rate not in self.readings:
             self.readings[rate] = Drawn.of(
@@ -118,15 +122,16 @@ class ClaimSide:
         return uncertainty(self.figure(metric), spread, self.draws, scale, self.clusters, fits)
 
     def _fits(self, metric: str) -> float:
-        """Variance that refitting the attack adds, as the trial measured it, or 0 where it did not; a stratum has the variance of
-        all its group's scores."""
+        """Variance that refitting the attack adds to the metric (`auc` or `tpr@fpr=…`) on the scale of its interval, as the trial
+        measured it, or 0 where it did not; a stratum has the variance of all its group's scores."""
         names = ("release", "attack", "variant", "canaries")
         wanted = {name: getattr(self.reading, name) for name in names} | {"metric": metric}
         return next((one["variance"] for one in self.notes.get("fits", ()) if wanted.items() <= one.items()), 0.0)
 
     @cached_property
     def draws(self) -> Resamples:
-        """Resamples of canaries and shadows, equal for all trials that audit the same group."""
+        """Resamples of canaries and shadows, equal for all trials of the claim that audit a group of this name with equally many
+        canaries, shadows and `units`."""
         own = self.draw(f"canaries/{self.reading.canaries}", len(self.member))
         return Resamples(own, self.drawn_shadows)
 
@@ -136,20 +141,23 @@ class ClaimSide:
         return np.repeat(self.draw("shadows", self.units), 2 if self.paired else 1, axis=1)
 
     def draw(self, what: str, of: int) -> np.ndarray:
-        """resample × unit: how many times each of `of` units is drawn; depends on the seed and `what` alone."""
+        """resample × unit: how many times each of `of` units is drawn, with replacement. `what`: name that seeds the draws, with
+        the claim's seed; draws of the same `what` and `of` are equal for all trials of the claim."""
         return Resamples.draw(self.work.resamples, of, numpy_generator(self.work.seed, None, f"claims/{what}")).canaries
 
     def rate(self, metric: str) -> float:
-        """The FPR that a metric `tpr@fpr=…` names; for all other metrics the headline's."""
+        """The FPR that a metric `tpr@fpr=…` names; for all other metrics, AUC included, the headline's."""
         return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
 
     def per_shadow(self, metric: str) -> np.ndarray | None:
-        """shadow: the metric's value for each shadow, of the canary group where the metric is one of groups; None without it."""
+        """shadow: the metric's value for each shadow, of the canary group where the metric is one of groups; None where the trial
+        does not have it for every shadow."""
         found = self.artifact.tensors("shadows")
         names = (metric, f"{metric}/{self.reading.canaries}")
         return next((found[name].numpy() for name in names if name in found), None)
 
     @cached_property
     def right(self) -> np.ndarray | None:
-        """test image × shadow: 1 where the model's prediction is correct, else 0; None where the trial has not stored it."""
+        """test image × shadow, float64: 1 where the model's prediction is correct, else 0; None where the trial has not stored
+        it."""
         return self.artifact.tensors("test")["correct"].numpy().astype(float) if "test" in self.artifact.stems else None

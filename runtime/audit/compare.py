@@ -31,8 +31,11 @@ HALVINGS = 40
 
 
 def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Product:
-    """Metric `claim`: the decisive effect of the decisive pair. Notes: the claim's verdict, and effects and verdict of every
-    pair. Without a pair: no value, `undecided`."""
+    """Test the claim. Metric `claim`: the effect of the decisive pair (`_decisive_pair`) with its interval; no value where nothing
+    of that pair could be tested. Notes: `verdict` on the claim; `p`, `decided_by`, `left` and `right` of the decisive pair;
+    `alpha`; `pairs`, the record of each. Pairs that do not count leave the verdict `undecided` if no other is left. Without any
+    pair the metric has no value, the verdict is `undecided`, and the only other note is `pairs`, []. ValueError as of
+    `ClaimSide.uncertain`."""
     left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
     pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
     if not pairs:
@@ -53,7 +56,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
 
 
 def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
-    """The trials of a side (`left` or `right`), in the order of their indices; [] where the claim has no such side."""
+    """The trials of a side (`left` or `right`), in the order of their indices; [] where `inputs` have none of that side."""
     roles = [(index, f"{side}/{index}") for index in range(len(inputs))]
     return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 
@@ -65,14 +68,14 @@ class Compared:
     name: str
     estimate: Estimate
     resampled: np.ndarray
-    """resample: the effect on a scale of roughly constant variance; NaN where it cannot be computed on the resample."""
+    """resample: the effect, of a ratio its logarithm; not finite where it cannot be computed on the resample."""
 
     def above(self, margin: float) -> Evidence:
-        """Evidence that the effect lies above the margin."""
+        """Evidence that the effect lies above the margin, in units of `estimate.value` (for a ratio, the ratio itself)."""
         return Evidence.of(self.name, self.estimate.p_above(margin), self.resampled)
 
     def below(self, margin: float) -> Evidence:
-        """Evidence that the effect lies below the margin."""
+        """Evidence that the effect lies below the margin, in units as for `above`."""
         return Evidence.of(self.name, self.estimate.p_below(margin), -self.resampled)
 
     def inside(self, margin: float) -> Evidence:
@@ -80,7 +83,8 @@ class Compared:
         return weakest([self.above(-margin), self.below(margin)])
 
     def record(self, margin: float | None) -> dict[str, Any]:
-        """As JSON: estimate and interval, and the p-values of lying above and below the margin."""
+        """As JSON: `value`, `low`, `high` and `n` of the estimate, `margin`, and the one-sided p-values `above` and `below` of
+        evidence that the effect lies above and below it (a small `above`: it lies above); without these where `margin` is None."""
         found = self.estimate
         tested = {} if margin is None else {"above": found.p_above(margin), "below": found.p_below(margin)}
         return {name: getattr(found, name) for name in ("value", "low", "high", "n")} | {"margin": margin, **tested}
@@ -116,16 +120,19 @@ class ComparedPair:
 
     @property
     def decided_by(self) -> str | None:
-        """Name of the effect on which the verdict rests; None where nothing could be tested."""
+        """Name of the effect on which the verdict rests; None where nothing could be tested. In evidence of several effects it is
+        the one that the test's minimum or maximum selects."""
         return self.deciding.name if self.deciding else None
 
     @property
     def effect(self) -> Estimate | None:
-        """The estimated effect on which the verdict rests, in the units of its metric."""
+        """The estimated effect on which the verdict rests, in the units of its metric; None where nothing could be tested."""
         return self.parts[self.deciding.name][0].estimate if self.deciding else None
 
     def record(self) -> dict[str, Any]:
-        """As JSON: the pair as the database stores it."""
+        """As JSON, the pair as the database stores it: its indices `left` and `right`, `p`, `verdict`, `note`, `decided_by`;
+        `effect`, `low`, `high` and `n` of the deciding effect, None where nothing could be tested; `parts`, the record of each
+        effect."""
         figures = {
             "effect" if name == "value" else name: getattr(self.effect, name, None) for name in ("value", "low", "high", "n")
         }
@@ -135,8 +142,9 @@ class ComparedPair:
 
 
 def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None:
-    """Set the verdict and the adjusted p-value `p` of each pair that has evidence; one without stays undecided with p = 1. A
-    matched pair whose sides are not shown to be equivalent at `alpha` gets `counts` False and a note."""
+    """Set in place the verdict and the adjusted p-value `p` of each pair that has evidence; one without stays undecided with p = 1.
+    A matched pair whose sides are not shown to be equivalent, with an adjusted p-value above `alpha`, also gets `counts` False and
+    a note."""
     matched = [(pair, pair.alike) for pair in pairs if pair.alike is not None]
     for (pair, _), p in zip(matched, step_down([alike for _, alike in matched]) if matched else (), strict=True):
         pair.counts = p <= alpha
@@ -150,8 +158,9 @@ def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None
 
 
 def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -> list[tuple[ClaimSide, ClaimSide | None]]:
-    """The pairs to compare: each left trial with each other right one. Where both sides are the same trials read in two ways
-    (another attack or group), each trial with itself. Without a right side, each left trial with None."""
+    """The pairs to compare: each left trial with each right one, except with itself. Where both sides are the same trials in the
+    same order, read in two ways (the readings differ), each trial with itself alone. Without a right side, each left trial with
+    None."""
     if not right:
         return [(one, None) for one in left]
     same = [one.artifact.folder for one in left] == [other.artifact.folder for other in right]
@@ -161,7 +170,8 @@ def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -
 
 
 def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> ComparedPair:
-    """Effects and evidence of one pair, not judged yet; with a note and no evidence where a figure cannot be read."""
+    """Effects and evidence of one pair, not judged yet; with a note, and without effects and evidence, where a figure cannot be
+    read. `other` None: `one` against zero. ValueError as of `ClaimSide.uncertain`."""
     pair, margin = ComparedPair(one.index, other.index if other else None), work.margin
     match work.test:
         case "correlation":
@@ -194,8 +204,8 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
 
 
 def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Evidence, Evidence]:
-    """Evidence for what the claim states of a pair, and for the contrary; `effects`: metric → effect, of all that the test
-    needs."""
+    """Evidence for what the claim states of a pair, and for the contrary, by the claim's test and margins. `effects`: metric →
+    effect, of all that the test needs; for a dominance `leakage`, `test_accuracy` and `cost`."""
     margin = work.margin
     if work.test == "dominance":
         leaks, accuracy, cost = (effects[name] for name in ("leakage", "test_accuracy", "cost"))
@@ -215,9 +225,11 @@ def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Eviden
 
 
 def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one − other, or the figure of `one` where there is no other. None where a side cannot be read; for figures from
+    """The effect one − other, or the figure of `one` where `other` is None. None where a side cannot be read; for figures from
     scores, where fewer than half of the resamples give a difference; for other ones, where the sides have different numbers of
-    shadows."""
+    shadows. A `test_accuracy` is tested over images and shadows where each side has stored which predictions are correct, of
+    equally many images, and otherwise, as other metrics that are not from scores, over shadows alone. ValueError as of
+    `ClaimSide.uncertain`."""
     if from_scores(metric):
         return _from_draws(work, metric, one, other)
     values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
@@ -236,9 +248,10 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
 
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows. `other` must not be
-    None. The result is None where the figure of a side cannot be read or is not above 0, where fewer than half of the resamples
-    give a ratio, or, for a figure that is not from scores, where the sides have different numbers of shadows."""
+    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows; that of `flops` is
+    named `cost`. `other` must not be None. The result is None where the figure of a side cannot be read or is not above 0, where
+    fewer than half of the resamples give a ratio, or, for a figure that is not from scores, where the sides have different numbers
+    of shadows. ValueError as of `ClaimSide.uncertain`."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
@@ -261,8 +274,9 @@ def from_scores(metric: str) -> bool:
 
 def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Compared | None:
     """Difference or ratio of figures from scores, both sides on the same resamples of shadows, and of canaries where the group is
-    the same; None where a side cannot be read, fewer than half of the resamples give a number, or a side of a ratio is not
-    above 0. The figure of `one` alone where `other` is None."""
+    the same; None where a side cannot be read, fewer than half of the resamples give a number, or a side of a ratio is not above 0.
+    The figure of `one` alone, whatever `ratio`, where `other` is None. `n`: number of non-member scores of `one`. ValueError as of
+    `ClaimSide.uncertain`."""
     found, against = one.uncertain(metric), other.uncertain(metric) if other else None
     if found is None or (other is not None and against is None):
         return None
@@ -280,8 +294,9 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
 
 
 def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None, str]:
-    """Spearman's rank correlation of two attacks' scores, over canaries or over members within each shadow, and a note. None, with
-    the reason as the note, where it cannot be read, or where the attacks are too unreliable to reach the claim's margin."""
+    """Spearman's rank correlation of two attacks (`correlate_canaries` or, over events, `correlate_events`), and a note. None, with
+    the reason as the note, where it cannot be read, also where fewer than half of the resamples give it; and over canaries, where
+    the attacks are too unreliable for a correlation beyond the claim's margin. ValueError as of `ClaimSide.column`."""
     assert work.against is not None
     scores = [side.column(attack) for attack in (work.metric, work.against)]
     correlate = correlate_events if work.over == "events" else correlate_canaries
@@ -309,16 +324,19 @@ def correlate_events(
     scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
 ) -> tuple[float, np.ndarray, int]:
     """Spearman's correlation of two attacks' scores over the members of each shadow, mean over shadows: the estimate, the same on
-    each resample, and the number of (canary, shadow) events.
+    each resample, and the number of (canary, shadow) events, which are members with finite scores by both attacks.
 
-    Ranks are taken within a shadow, so that differences between shadows add no correlation. canaries, shadows: resample × unit, how
-    many times each is drawn.
+    Ranks are taken within a shadow, so that differences between shadows add no correlation; resamples weight the ranks in the data.
+    Shadows without a correlation (fewer than two events, or equal scores by an attack) are left out of the mean, which is NaN if
+    none is left. `scores`: of each attack, canary × shadow, as `member`. canaries: resample × canary, how many times it is drawn;
+    shadows: resample × shadow, likewise.
     """
     kept = member & np.isfinite(scores[0] + scores[1])
     first, second = (_ranks_within(one, kept) for one in scores)
 
     def correlation(weights: np.ndarray) -> np.ndarray:
-        """resample × shadow: weighted correlation of the ranks."""
+        """resample × shadow: correlation of the ranks, weighted by `weights` (resample × canary); NaN or infinite without a
+        variance."""
         total = weights @ kept
         means = [np.divide(weights @ one, total, where=total > 0, out=np.zeros_like(total)) for one in (first, second)]
         moments = [weights @ (one * other) - total * a * b for one, other, a, b in (
@@ -338,7 +356,8 @@ def correlate_events(
 
 
 def _ranks_within(scores: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """canary × shadow: centred rank among the kept scores of the shadow; 0 where a score is not kept."""
+    """canary × shadow: rank of the score (mean rank for ties, higher scores higher) among the kept ones of the shadow, minus their
+    mean rank; 0 where a score is not kept."""
     ranks = np.zeros(scores.shape)
     for shadow in range(scores.shape[1]):
         inside = kept[:, shadow]
@@ -351,9 +370,10 @@ def _ranks_within(scores: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def correlate_canaries(
     scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
 ) -> tuple[float, np.ndarray, int]:
-    """Spearman's correlation over canaries of two attacks' separations (mean score of members minus that of non-members): the
-    estimate, the same on each resample, the number of canaries. NaN and 0 with fewer than three canaries that
-    have a separation by both attacks."""
+    """Spearman's correlation over canaries of two attacks' separations (`separation`): the estimate, the same on each resample, and
+    the number of canaries that have a separation by both attacks; with fewer than three, NaN, all NaN, and 0. Arguments as for
+    `correlate_events`. In a resample, a canary without a separation in the shadows drawn keeps its estimate from all shadows; one
+    without that by some attack is replaced by the first canary that has it by both."""
     whole = [separation(one, member, np.ones((1, member.shape[1])))[0] for one in scores]
     there = np.isfinite(whole[0]) & np.isfinite(whole[1])
     if there.sum() < 3:
@@ -369,8 +389,10 @@ def correlate_canaries(
 
 
 def reliability(scores: np.ndarray, member: np.ndarray, paired: bool, rng: np.random.Generator) -> float:
-    """Split-half reliability of the canaries' separations: the rank correlation between two halves of the shadows, mean over random
-    splits, extrapolated to all shadows (Spearman 1910, Brown 1910)."""
+    """Split-half reliability of the canaries' separations: the rank correlation between two halves of the shadows, mean over
+    HALVINGS random splits, extrapolated to all shadows (Spearman 1910, Brown 1910); 0 where no split gives a correlation.
+    Separations that are NaN count as 0. The result is at most 1; of a negative mean it may lie far below -1. scores, member: canary
+    × shadow. `paired`: whether shadows 2j and 2j+1 stay in one half."""
     width = 2 if paired else 1
     units = scores.shape[1] // width
     halves = np.stack([rng.permutation(units) < units // 2 for _ in range(HALVINGS)]).astype(float)
@@ -381,15 +403,15 @@ def reliability(scores: np.ndarray, member: np.ndarray, paired: bool, rng: np.ra
 
 
 def separation(scores: np.ndarray, member: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """resample × canary: mean score of members minus that of non-members, NaN where either has no weight or a score is NaN.
-    weights: resample × shadow."""
+    """resample × canary: mean score of members minus that of non-members, weighted by `weights` (resample × shadow); NaN where
+    either have no weight, or any score of the canary is NaN, even one without weight. scores, member: canary × shadow."""
     with np.errstate(invalid="ignore", divide="ignore"):
         inside, outside = ((weights @ np.where(side, scores, 0.0).T) / (weights @ side.T) for side in (member, ~member))
     return inside - outside
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """resample: rank correlation along each row."""
+    """resample: Spearman's correlation of each row of `first` with that of `second`; NaN where one is constant or holds a NaN."""
     ranks = [stats.rankdata(values, axis=1) for values in (first, second)]
     centred = [rank - rank.mean(1, keepdims=True) for rank in ranks]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -398,7 +420,8 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTrials) -> ComparedPair:
     """The pair on which the claim's verdict depends: of the pairs that must all agree, the one with the weakest evidence; of pairs
-    of which one suffices, the one with the strongest; if undecided, of the undecided pairs the one with the weakest."""
+    of which one suffices, the one with the strongest; if undecided, of the undecided pairs the one with the weakest. A pair without
+    evidence is the weakest. Where no pair has the verdict in question, all are candidates. `verdict`: on the claim."""
     carriers: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
     wanted = carriers[verdict] if work.pairs == "none" else verdict
     candidates = [pair for pair in pairs if pair.verdict == wanted] or pairs

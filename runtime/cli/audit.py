@@ -92,7 +92,8 @@ def _audit(args: argparse.Namespace) -> int:
 
 def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, AuditSettings]:
     """Audit the file that the arguments name, or `arrays` in its place; returns the report and the settings. With `--db` the result
-    is also stored and published. SynthcError for arguments or arrays that are not valid, and where memory does not suffice."""
+    is also stored and published, with errors as of `store_audit.audit_and_store`. SynthcError for arguments or arrays that are not
+    valid, and where memory does not suffice."""
     from runtime.audit.external.audit_file import audit
     from runtime.audit.external.evidence import check, read_evidence
 
@@ -116,7 +117,7 @@ def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | Non
 
 
 def _settings(args: argparse.Namespace) -> AuditSettings:
-    """The audit's settings from the arguments; SynthcError for values that are not valid."""
+    """The audit's settings from the arguments; SynthcError for values that are not valid, given twice, or exclude each other."""
     from compiler.work.operations import AuditSettings
     from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES
     from runtime.audit.statistics.one_run import STRATEGIES
@@ -190,7 +191,7 @@ def _count(option: str, text: str, least: int = 1) -> int:
 
 
 def show(file: Path, report: Report, settings: AuditSettings) -> None:
-    """Print the report on standard output: a table with what its columns mean, and notes."""
+    """Print the report on standard output: a table with what its columns mean, and notes. `file` is its name in the first line."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -250,7 +251,8 @@ BOUND_NAMES = {
 
 
 def _rate(rate: Metric, reading: RateReading) -> str:
-    """The TPR and the FPR at which it was read, as text; no number where it is not resolvable."""
+    """The TPR in % with its interval, and the FPR at which it was read, as text; `not resolvable` without a value, with the number
+    of non-members (n0) where they are too few."""
     from runtime.present.numbers import format_interval
 
     if rate.value is None:
@@ -260,7 +262,8 @@ def _rate(rate: Metric, reading: RateReading) -> str:
 
 
 def _unread(report: Report) -> Iterator[str]:
-    """A sentence for each attack's TPR that tied scores make unreadable, or that a tie lets be read only at a lower FPR."""
+    """Yield a sentence for each TPR of an attack that is not resolvable because of tied scores, or that a tie has moved to a lower
+    FPR."""
     for attack, summary in report.attacks.items():
         for text, rate in summary.tpr.items():
             by_lot = summary.readings[text].by_lot
@@ -269,7 +272,7 @@ def _unread(report: Report) -> Iterator[str]:
 
 
 def _refusals(report: Report) -> list[str]:
-    """One line per reason for which bounds on epsilon are not stated, with the names of these bounds."""
+    """One line per reason for which a bound on epsilon has no value, with the names of the bounds concerned, over all attacks."""
     why: dict[str, dict[str, None]] = {}
     for summary in report.attacks.values():
         for name, bound in summary.epsilon_lower.items():

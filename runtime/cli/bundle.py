@@ -71,7 +71,7 @@ def _bundle(args: argparse.Namespace) -> int:
 
 
 def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
-    """Name → content of the bundle's text files."""
+    """Name → content of the bundle's text files. `run`: a row of the table `base.run` with decoded JSON."""
     from importlib.metadata import version
     from importlib.resources import files
 
@@ -89,8 +89,8 @@ def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
 
 
 def _compose(run: dict[str, Any], store: Path) -> str:
-    """The run's spec as one text, with `extends`, profile and assignments resolved; the spec's own text where the store's last run
-    of the study is another one, or did not record the composed spec."""
+    """The run's spec as one text, with `extends`, profile and assignments resolved; the spec's own text ("" without one) where the
+    store's last run of the study under the profile is another one, or did not record the composed spec."""
     from ruamel.yaml import YAML
 
     from runtime.store.runs import load_last_run

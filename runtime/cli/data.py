@@ -80,7 +80,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _whereabouts(name: str) -> str:
-    """A line on where a set is and how its digest is known."""
+    """A phrase on where a set is, or that it is not here, and how its digest is known. No data file is read."""
     from compiler.data.records import record_of
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import CATALOGUE, find
@@ -115,10 +115,11 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _take_damaged_away(name: str) -> Path | None:
-    """The folder of a set whose files are in order; None where it is absent, or was damaged and must be downloaded.
+    """Read and record a set. The folder of its files if these are in order; None where it is absent or incomplete, or where files
+    are damaged or not the published ones and must be downloaded.
 
-    Damaged files (of sets of images in folders, the folders) are renamed to `NAME.damaged`, with a line on each; outside the data
-    root they are left, since what is downloaded comes before them.
+    Such files (of sets of images in folders, the folders) are renamed to `FILE.damaged`, with a printed line on each; outside the
+    data root they are left, since what is downloaded comes before them. OSError where a file cannot be opened or renamed.
     """
     from compiler.data.records import data_root
     from compiler.language.datasets import CARDS
@@ -174,9 +175,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verified(name: str) -> bool:
-    """Read a set, print the findings and record them. True if its digest is the pinned one; without a pinned digest, unless a file
-    differs from the published checksum (a set without published checksums passes). SynthcError where it is absent or cannot be
-    read."""
+    """Read a set, print the findings and record them. Returns whether its digest is the pinned one; without a pinned digest,
+    whether no file differs from its published checksum (a set without published checksums passes). SynthcError where it is absent
+    or broken, OSError where a file cannot be opened."""
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import read_and_record
@@ -225,7 +226,8 @@ def _import(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Progress]:
-    """Yield a progress callback: a bar per file on a terminal, else a line at the beginning of each file."""
+    """Yield a progress callback for `fetch`: on standard error a bar per file if it is a terminal, else a line at the beginning of
+    each file."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -78,9 +78,10 @@ def _judge(args: argparse.Namespace) -> int:
 
 def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
     """The judgement, and its JSON with the time of the start. With `--page` the page is written, with `--db` the result stored and
-    published. SynthcError for arguments, sets or a policy that are not valid.
+    published; progress is shown on standard error. SynthcError for arguments or sets that are not valid (SpecError for a policy),
+    and where the page or the database cannot be written; OSError where a file of the store cannot be written.
 
-    Each of the arguments for sets may be an ImageSet instead of a name, and `policy` conditions instead of a path.
+    Each of the arguments for sets may be an ImageSet instead of a name, and `policy` conditions, or None, instead of a path.
     """
     if args.db is None and (args.store or args.study):
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
@@ -127,7 +128,8 @@ def _store_judgement(args: argparse.Namespace, found: Judgement, started: dateti
 
 
 def show(found: Judgement) -> None:
-    """Print the judgement on standard output: sentences, figures, the first listed members, and what it cannot see."""
+    """Print the judgement on standard output: sentences, figures, the first SHOWN listed members and holdout images as near, and
+    what it cannot see."""
     from runtime.judge.judging import BLIND
     from runtime.judge.page import figure_rows
 
@@ -151,7 +153,7 @@ def show(found: Judgement) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Tick]:
-    """Yield a progress callback: a bar per step on a terminal, else a line every ten seconds."""
+    """Yield a progress callback: on standard error a bar per step if it is a terminal, else a line every ten seconds at most."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

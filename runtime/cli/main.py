@@ -50,8 +50,9 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. `argv`: the words after `synthc`, by default this process's. Errors are printed as
-    sentences to standard error, without tracebacks. SystemExit for words that cannot be parsed, `--help` and `--version`."""
+    """Run one command; returns the exit code (EXIT_CODES). `argv`: the words after `synthc`, by default this process's. Errors of
+    commands are printed as sentences to standard error, without tracebacks, and not raised. SystemExit for words that cannot be
+    parsed, `--help` and `--version`."""
     out, err = (cast(TextIO, Visible(_PipeSafe(stream))) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _warnings_as_sentences():
         code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
@@ -108,8 +109,8 @@ def _print_error(sentence: str, code: int = 2) -> int:
 
 
 def _keep_details() -> str:
-    """Write the traceback of the current exception to a private file; returns a phrase with its path, "" if it cannot be
-    written."""
+    """Write the traceback of the exception that is being handled to a new file in the folder for temporary files, which only its
+    owner can read; returns a phrase with its path, "" if it cannot be written."""
     import tempfile
     import traceback
 
@@ -164,7 +165,8 @@ def _check_arguments(argv: Sequence[str]) -> None:
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """A help formatter that keeps line breaks; lines too long for the terminal are wrapped with an indent."""
+    """A help formatter that keeps line breaks of description and epilog; lines too long for the terminal are wrapped with an
+    indent."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(line if len(line) <= width else self._wrap(line, width) for line in text.splitlines())

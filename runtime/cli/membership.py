@@ -32,7 +32,8 @@ def add_options(export: argparse.ArgumentParser) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write the files of `--membership` into its folder, and print the path of membership.json, the number of shadows and that of
-    files. SynthcError without `--spec`, for a study that does not compile, and where trials differ (see `_find_splits`)."""
+    files. SynthcError without `--spec`, where trials differ (see `_find_splits`), and where the folder is of another study or
+    cannot be written; SpecError for a study that is not valid."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
     from runtime.data.population.export import write
@@ -45,7 +46,8 @@ def export(args: argparse.Namespace) -> None:
 
 def _find_splits(args: argparse.Namespace) -> Splits:
     """The private sets and queries that all trials of the study, or of `--arm`, share. SynthcError where these trials differ in
-    private sets, number of shadows or queries, and for an unknown arm."""
+    private sets, number of shadows or queries, and for an unknown arm; SpecError for a study that is not valid, but imported files
+    need not be there."""
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
-    """SPEC, which may be left out if `optional`, `--profile`, `--set` (a parent parser)."""
+    """A parent parser with SPEC, which may be left out (then None) if `optional`, `--profile`, and `--set` (as `sets`)."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("spec", type=Path, metavar="SPEC", nargs="?" if optional else None, help="the study, a YAML file")
     shared.add_argument("--profile", metavar="NAME", help="overlay this profile of the spec")
@@ -28,7 +28,7 @@ def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
 
 
 def only_option() -> argparse.ArgumentParser:
-    """`--only WORD=VALUE`, repeatable (a parent parser), for commands that can work on a part of a study."""
+    """A parent parser with `--only WORD=VALUE`, repeatable, for commands that can work on a part of a study; [] without it."""
     return _repeatable_option(
         "--only",
         "WORD=VALUE",
@@ -37,7 +37,7 @@ def only_option() -> argparse.ArgumentParser:
 
 
 def force_option() -> argparse.ArgumentParser:
-    """`--force ADDRESS`, repeatable (a parent parser), for commands that run tasks or list what would run."""
+    """A parent parser with `--force ADDRESS`, repeatable, for commands that run tasks or list what would run; [] without it."""
     return _repeatable_option(
         "--force",
         "ADDRESS",
@@ -62,7 +62,8 @@ def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
 
 
 def compile_study_of(args: argparse.Namespace) -> Plan:
-    """The plan of the study that the arguments name (spec, profile, `--set`); SpecError when it does not compile."""
+    """The plan of the study that the arguments name (spec, profile, `--set`), whose user's files are read and recorded first;
+    SpecError when it does not compile."""
     from runtime.data.cards import compile_with_files
 
     return compile_with_files(args.spec, args.profile, args.sets)

@@ -139,7 +139,8 @@ def _print_json(content: object) -> None:
 
 def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     """The `compiler.inspect.summary.Summary` of `plan`, or where that is None of the study that the arguments of `synthc plan`
-    name, with an estimate of cost by earlier runs. SpecError where that study does not compile."""
+    name, with an estimate of cost by earlier runs, for `--workers` (default: one per core). SpecError where that study does not
+    compile or `--only` selects no trial; SynthcError where `--force` names no task."""
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine
@@ -152,7 +153,8 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
 
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
-    """Ids of the tasks that are done and not forced, and the tasks that would run, id → task, for the trials of `--only`."""
+    """Ids of all tasks of the plan that are done and not forced; and, for the trials of `--only`, id → task of those that would
+    run. SpecError where `--only` selects no trial; SynthcError where `--force` names no task."""
     from compiler.plan.select import select
 
     done = _find_done(plan, args) - select_forced(plan, args)

@@ -78,7 +78,7 @@ def register(commands: Any) -> None:
 
 
 def _print_query(query: Query, text: str, empty: str) -> int:
-    """Print a query's rows as a table, or `empty` where there are none; returns the number of rows."""
+    """Print a query's rows as a table, or `empty` where there are none; returns the number of rows. `text`: its SQL."""
     from runtime.present.tables import render
 
     columns, rows = query(text)
@@ -130,7 +130,8 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _status_of_run(args: argparse.Namespace) -> str:
-    """SQL for the status of a run: a run of this store that is recorded as running counts as killed if no process runs it."""
+    """SQL expression for the status of a row of the view `run`: its column `status`, but `killed` for a run of this store that is
+    recorded as running while the store's lock names no process, or one of this machine that has ended."""
     from runtime.database.quoting import literal
     from runtime.store.artifacts import may_be_running, read_origin
 
@@ -198,7 +199,8 @@ def _show_task(query: Query, args: argparse.Namespace, task: str) -> None:
 
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
-    """Name → text: method and figures of a trial, with intervals and, but for the AUC, n; names without a text are left out."""
+    """Name → text: method and figures of a trial (`row` of the view `comparison`), with intervals and, but for the AUC, n; names
+    without a text are left out."""
     from runtime.present.numbers import format_epsilon, format_interval
 
     def figure(name: str, counted: str) -> str:
@@ -240,7 +242,8 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _read_params(artifact: Artifact) -> dict[str, str]:
-    """Dotted name → parameter of a task's id; empty where the task is not in the store."""
+    """Dotted name → parameter of a task's id, as text or JSON; empty where the store has no folder of the task. Corrupt where its
+    `task.json` is gone or damaged."""
     from compiler.fingerprint import parse_canonical
 
     return dict(_flatten(parse_canonical(artifact.text).params)) if artifact.folder.exists() else {}
@@ -277,8 +280,8 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _find_task(query: Query, beginning: str) -> str:
-    """The id of the only task whose id begins with `beginning`; SynthcError where there is none, or several, with the
-    candidates."""
+    """The id of the only task whose id begins with `beginning`. SynthcError with candidates where there are several, or none, also
+    where `beginning` is the address of a trial."""
     from runtime.database.quoting import literal
 
     begins = f"starts_with(task, {literal(beginning)})"

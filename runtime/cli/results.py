@@ -160,7 +160,7 @@ def _sql(args: argparse.Namespace) -> int:
 
 
 def _list_public() -> str:
-    """Views, macros and named questions, each with its description."""
+    """Lines of text: views, macros and named questions, each with its description."""
     from runtime.database.questions import questions
     from runtime.database.schema import list_public
 
@@ -195,7 +195,8 @@ def _chart(args: argparse.Namespace) -> int:
 
 
 def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a query that satisfy `--where`; SynthcError where the condition excludes all rows."""
+    """Columns and rows of the query `text`, with `--where` only those that satisfy it. SynthcError where the condition excludes all
+    rows that there are, and where the query or the condition cannot be run."""
     columns, rows = query(f"SELECT * FROM ({text}) AS shown WHERE {args.where}" if args.where else text)
     if args.where and not rows and query(text)[1]:
         raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
@@ -231,8 +232,9 @@ def _gallery(args: argparse.Namespace, scope: Scope) -> int:
 
 
 def _list_targets(args: argparse.Namespace, names: Sequence[str]) -> dict[str, list[Path]]:
-    """Chart → paths of its files: `-o` itself, or with `all` or `--format` files in the folder `-o`, which is made. SynthcError for
-    unknown formats, and where `-o` names a file and a folder is needed."""
+    """Chart → paths of its files: `-o` itself, or with `all` or `--format` files in the folder `-o`, which is made, in the formats
+    of `--format` (default: svg). SynthcError for unknown formats, where a folder is needed and `-o` has the suffix of a format,
+    and where the folder cannot be made."""
     from runtime.present.charts import FORMATS
 
     if args.name != "all" and not args.format:
@@ -303,7 +305,8 @@ def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
 
 
 def _tidy(args: argparse.Namespace, columns: list[str], rows: list[Any]) -> tuple[list[str], list[Any]]:
-    """The columns that `--columns` names (without it, all), and the rows' values in them, for csv and json."""
+    """The columns that `--columns` names, in its order (without it, all), and the rows' values in them, for csv and json.
+    SynthcError for other names than `columns`."""
     names = _choose(args, columns) or columns
     return names, [[row[columns.index(name)] for name in names] for row in rows]
 

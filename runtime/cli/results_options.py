@@ -25,9 +25,10 @@ def add_command(
     scope: bool = False,
     **options: Any,
 ) -> argparse.ArgumentParser:
-    """Register a command and return its parser; `handler` runs it and returns the exit code.
+    """Register a command with the subparsers `commands` and return its parser; `handler` runs it and returns the exit code.
 
-    `results`: with `--db` and `--store`. `scope`: with `--origin`, `--study` and `--profile`, of what it shows.
+    `results`: with `--db` and `--store`. `scope`: with `--origin`, `--study` and `--profile`, of what it shows. `options`: for
+    argparse's `add_parser`.
     """
     parser: argparse.ArgumentParser = commands.add_parser(name, **options)
     parser.set_defaults(handler=handler)
@@ -44,7 +45,8 @@ def add_command(
 
 
 def scope_of(args: argparse.Namespace) -> Scope:
-    """The origin, study and profile that the arguments select, None for each that they do not name, and the store's own origin."""
+    """The origin, study and profile that the arguments select, None for each that they do not name, and the store's own origin
+    (None where the store has none). Whether the database has them is not looked at."""
     from runtime.database.read import Scope
     from runtime.store.artifacts import read_origin
 
@@ -52,8 +54,9 @@ def scope_of(args: argparse.Namespace) -> Scope:
 
 
 def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
-    """The one study whose results are asked for: of several the one that ran last; then a sentence on standard error says that
-    `what` is of it. SynthcError where the database cannot be read or the arguments name what is not there."""
+    """The scope of the one study whose results are asked for: of several the one that ran last; then a sentence on standard error
+    says that `what` is of it. Of a database without studies that of `scope_of`. SynthcError where the database cannot be read, the
+    arguments name what is not there, or several other origins have a study that this store does not have."""
     from runtime.database.read import choose_one, name_study, open_read_only
 
     with open_read_only(args.db) as query:
@@ -66,8 +69,9 @@ def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
 
 @contextlib.contextmanager
 def open_results(args: argparse.Namespace, scope: Scope | None = None) -> Iterator[Query]:
-    """Yield a function that queries only the results that `scope`, or without it the arguments, select; the database is closed
-    afterwards. SynthcError where it cannot be read or they name what is not there."""
+    """Yield a function from SQL to columns and rows, on only the results that `scope`, or without it the arguments, select; the
+    database is closed afterwards. SynthcError where the database cannot be read, a selected name is not in it, or several other
+    origins have a study that this store does not have; from the function, where a query fails or gives too many rows."""
     from runtime.database.read import narrow, open_read_only
 
     with open_read_only(args.db) as query:
@@ -81,7 +85,8 @@ def store_of(args: argparse.Namespace) -> Path:
 
 
 def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
-    """A function that parses an option's integer from `least` to `most`; it raises ArgumentTypeError for other texts."""
+    """A function that parses an option's integer from `least` to `most`, both included; it raises ArgumentTypeError for other texts
+    than decimal digits in that range."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
@@ -103,8 +108,8 @@ def positive_number(text: str) -> float:
 
 
 def write(text: str, target: Path | None) -> None:
-    """Print `text` without a newline; or with `target` write it to that file, replacing it, and print its path. SynthcError where
-    it cannot be written."""
+    """Print `text` as it is, without a further newline; or with `target` write it to that file, replacing an older one, and print
+    its path. SynthcError where it cannot be written."""
     if target is None:
         sys.stdout.write(text)
         return

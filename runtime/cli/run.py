@@ -77,9 +77,10 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a study: compile it, compute the tasks that are missing, publish, print the answer, draw the declared charts, check its
-    policy. Returns the exit code: 0 done, 1 tasks are missing, 3 the policy is closed, 130 interrupted. SynthcError for what ends
-    the run, after its record is completed."""
+    """Run a study: compile it, compute the tasks that are missing, publish, print the answer, draw the declared charts, and, if no
+    task is missing, check its policy. Returns the exit code: 0 done, 1 tasks are missing, 3 the policy is closed, 130 interrupted.
+    SpecError for a study that is not valid; SynthcError for what else ends the run: if that is while it computes, its record is
+    completed as `failed` first."""
     from compiler.plan.select import select
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
@@ -127,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_policy(study: StudyRun) -> int:
-    """Print the result of each condition of the study's policy; returns 3 where one is not met, else 0."""
+    """Print the result of each condition of the study's policy, and write it to `policy.json` in the run's folder; returns 3 where
+    one is not met, else 0."""
     from runtime.judge.gate import check_conditions
 
     settled = check_conditions(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
@@ -140,8 +142,9 @@ def _check_policy(study: StudyRun) -> int:
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
-    """The plan. Data sets that were not read on this machine yet are read first, with lines that say so, since ids depend on their
-    content."""
+    """The plan. Known data sets whose digest is neither pinned nor recorded on this machine are first read and recorded, with
+    printed lines that say so, since ids depend on their content. SpecError for a study that is not valid; SynthcError where such a
+    set is missing or broken."""
     from compiler.inspect.data_notices import unseen
 
     plan = compile_study_of(args)
@@ -159,7 +162,7 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
 def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
     """Compute until every task is done, failed or blocked, or the run is stopped; returns `interrupted` if the user stopped it,
     else `done`, also where tasks failed. Artifacts found damaged are computed again, MAX_REPAIRS times at most. Signal handlers
-    stay until `signals` is closed."""
+    stay until `signals` is closed. SynthcError where the engine cannot start, loses its workers, or the store cannot be written."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 
@@ -254,7 +257,7 @@ def _print_summary(study: StudyRun, status: str, args: argparse.Namespace) -> in
 
 
 def _print_answer(study: StudyRun, args: argparse.Namespace) -> None:
-    """Print the comparison table, the answer in sentences, and commands for more."""
+    """Print, on standard error, the comparison table, the answer in sentences, and commands for more."""
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present.answer import answer, count_verdicts
     from runtime.present.paradigms import rows_of
@@ -284,10 +287,11 @@ def _print(line: str) -> None:
 
 @contextlib.contextmanager
 def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP finish what is running, a second one stops at once; further ones do not interrupt the recording of
-    the run.
+    """In the block, SIGINT (Ctrl-C), SIGTERM and SIGHUP are counted in `interrupt`. After the first, which `print_line` announces,
+    running tasks finish; a later one raises Stopped if `interrupt.can_stop`, which it clears, and else has no effect.
 
-    Installed after Ray, which replaces SIGTERM's handler. A signal that is ignored (`nohup`) stays so.
+    Installed after Ray, which replaces SIGTERM's handler; earlier handlers return with the end of the block. A signal that is
+    ignored (`nohup`) stays so.
     """
     from runtime.outcome import Stopped
 

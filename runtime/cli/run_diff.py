@@ -14,7 +14,7 @@ from runtime.cli.results_options import store_of
 
 def diff_runs(args: argparse.Namespace) -> int:
     """Print the difference of the runs `args.left` and `args.right` (names, or unique prefixes of them), with `args.json` as JSON;
-    returns 0. SynthcError for a name that is not one run's."""
+    returns 0. SynthcError for a name that is not one run's, and where the database cannot be read."""
     from compiler.inspect.explain import differences
     from runtime.database.difference import run_difference
 
@@ -29,7 +29,7 @@ def diff_runs(args: argparse.Namespace) -> int:
 
 
 def _read_composed(store: Path, run: str) -> Any:
-    """The composed spec of a run; None where the store does not have it."""
+    """The composed spec of a run, as parsed JSON; None where the store does not have it or its record cannot be read."""
     try:
         return json.loads((store / "runs" / run / "run.json").read_text(encoding="utf-8"))["composed"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -57,7 +57,8 @@ def audit_and_store(
     """Audit `evidence`, store the result in `store` as a study and publish it to `target`; returns the report. `study` None: the
     name is made from that of `file`. `argv`: the command, to be recorded.
 
-    SynthcError where the study's name is not valid, the audit refuses the file, or store or target cannot be written.
+    SynthcError where the study's name is not valid, `target` is another file than a database of synthc, the audit refuses the file,
+    the store is in use, or `target` cannot be written; OSError where a file of the store cannot be written.
     """
     name = study_name(study, file, store)
     check_target(target)
@@ -74,14 +75,15 @@ def audit_and_store(
 
 
 def spec_of(file: Path) -> str:
-    """The user's name for what is audited: the whole path of a file or folder, or the name of what is neither."""
+    """The user's name for what is audited: the absolute path of a file or folder, or `file` as it is where it does not exist."""
     return str(file.absolute() if file.exists() else file)
 
 
 def study_name(study: str | None, file: Path, store: Path) -> str:
-    """The study's name: the requested one; without it the file's without suffix, other characters as `_`. Where the store has a
-    study of that name from another file, the folder's name is put before it; if that is taken too, a digest of the path after it.
-    SynthcError for a requested name of over MAX_NAME_BYTES, or with other characters than letters, digits, `_`, `-` and `.`."""
+    """The study's name: the requested one, taken or not; without it the file's without suffix, with `_` for other characters. Where
+    the store has a study of that name from another file, the folder's name is put before it; if that is taken too, a digest of
+    the path is put after the file's name alone. Such names are shortened to MAX_NAME_BYTES. SynthcError for a requested name of
+    over MAX_NAME_BYTES, or with other characters than letters, digits, `_`, `-` and `.`."""
     if study is not None:
         if not re.fullmatch(r"[\w.-]+", study):
             raise SynthcError(f"--study {study}: wanted are letters, digits, '_', '-' and '.'")
@@ -100,8 +102,9 @@ def study_name(study: str | None, file: Path, store: Path) -> str:
 
 
 def store_result(found: StoredResult, *, argv: list[str], store: Path, target: Path) -> None:
-    """Commit the result to the store as a task, unless it has the same task already, record a run of a study of one trial, and
-    publish it to `target`. SynthcError where the store is in use, or store or target cannot be written."""
+    """Commit the result to the store, which is made if missing, as a task, unless it has the same task already; record a run of a
+    study of one trial, and publish the store to `target`. `argv`: the command, to be recorded. SynthcError where the store is in
+    use or `target` cannot be written; OSError where a file of the store cannot be written."""
     work, name = found.work, found.study
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
     request = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)
@@ -123,7 +126,8 @@ def store_result(found: StoredResult, *, argv: list[str], store: Path, target: P
 
 
 def _record(found: StoredResult, task: str) -> dict[str, Any]:
-    """The content of `run.json` for a study of one trial whose attack is `task`."""
+    """The content of `run.json` for a study of one trial whose attack is `task` (id), without the run's name, origin, command,
+    start and headline."""
     name = found.study
     trial = {
         "trial": f"{name}#0", "arm": name, "paradigm": "imported", "method": found.method, "label": name, "axes": {},

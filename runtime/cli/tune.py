@@ -43,7 +43,8 @@ class Tried:
 
     of: Try
     accuracies: Sequence[float]
-    """Accuracy on the validation images, one for each trial and shadow; none where a task of the try diverged."""
+    """Accuracy on the validation images, one for each trial and shadow; empty where a task of the try is not done, since one
+    diverged."""
     seconds: float
     """Seconds of all tasks that the try needs."""
 
@@ -112,9 +113,9 @@ HEAD = "# Chosen by `synthc tune`"
 
 
 def _tabulate(found: Sequence[Tried]) -> list[str]:
-    """Lines of a plain-text table of each arm's tries, those of the highest accuracy first; arms in the order of the spec.
+    """Lines of a plain-text table of each arm's tries, those of the highest accuracy first; arms in the order of `found`.
 
-    Columns: number of tries and seconds of the arm, mean accuracy and its standard error, settings.
+    Columns: number of tries and seconds of the arm, mean accuracy and its standard error (0 for a single value), settings.
     """
     from compiler.text.nodes import plain
 
@@ -136,8 +137,8 @@ def _tabulate(found: Sequence[Tried]) -> list[str]:
 
 
 def _spec(args: argparse.Namespace, found: Sequence[Tried], table: Sequence[str]) -> str:
-    """Text of a study that extends the tuned one with the settings of each arm's try of the highest accuracy (under the profile, if
-    one is given), after the table as a comment."""
+    """Text of a study that extends the tuned one with the settings of each arm's try of the highest accuracy, of equal ones the
+    first (under the profile, if one is given), after the table as a comment."""
     from compiler.text.nodes import plain
 
     best: dict[str, Tried] = {}

@@ -29,18 +29,20 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_LABEL_BYTES = 1 << 28
-"""Most bytes of an array of labels or logits that is read when a study is checked."""
+"""Most bytes of an array of NUMBERS whose values are read when a study is checked."""
 
 
 def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
-    """`compiler.compile.compile_study`, after reading the user's files that the study names."""
+    """The plan of the study in the file `path`, with arguments and SpecError as of `compiler.compile.compile_study`, after
+    `make_cards` has read and recorded the user's files that it names."""
     tree = compose(path, profile, sets)
     make_cards(tree)
     return compile_tree(tree, profile)
 
 
 def make_cards(tree: Mapping) -> None:
-    """Record the user's files and folders that a composed study names, except those with a valid record without a fault."""
+    """Read and record the user's files and folders that a composed study names. Skipped are those that do not exist, and those with
+    a valid record without a fault. What is wrong with a file is in its record; OSError as of `read`."""
     folder_stamp.cache_clear()  # an image may change without a change of its folder's time
     for path in filter(os.path.exists, user_files(tree)):
         record = record_of(str(path))
@@ -49,7 +51,8 @@ def make_cards(tree: Mapping) -> None:
 
 
 def read(path: Path) -> Record:
-    """The record of a user's file or folder; if it is not valid, the record has the fault."""
+    """The record of a user's file or folder, not stored; if it is not valid, the record has the fault and no arrays. OSError where
+    it is missing, or a folder in it cannot be listed."""
     files, levels = (str(path),), 3 if path.is_dir() else 0  # train, class, image
     stamp = stamp_of(files, levels)  # before reading, so that a change meanwhile makes the record invalid
     try:
@@ -60,8 +63,9 @@ def read(path: Path) -> Record:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    """Name → description of each array from its header; for labels also their range and counts, for images, logits and other
-    numbers of at most MAX_LABEL_BYTES their range and whether all are finite (the task that imports larger ones looks)."""
+    """Name → description of each array from its header. `labels` and `test_labels` that are vectors of whole numbers also have
+    range and counts; NUMBERS of at most MAX_LABEL_BYTES what `describe_numbers` adds (the task that imports larger ones looks).
+    SynthcError for a broken file, and for such labels of more than MAX_LABEL_BYTES."""
     from runtime.data.formats.npz import read_arrays, read_headers
 
     headers = read_headers(path)
@@ -81,8 +85,9 @@ NUMBERS = {"images", "labels", "logits", "origins", "seconds"}
 
 
 def describe_numbers(array: Array, values: np.ndarray) -> Array:
-    """The description with the range of finite numbers, whether all are finite, and whether rows are probabilities. values: at
-    least one number."""
+    """A copy of the description `array` with the range of its `values`, at least one number; for floats that of the finite ones
+    (None without any), whether all are finite, and whether none is negative and, of two dimensions, each row sums to 1 within
+    MAX_SUM_ERROR (`probabilities`)."""
     import numpy as np
 
     if values.dtype.kind != "f":
@@ -96,7 +101,8 @@ def describe_numbers(array: Array, values: np.ndarray) -> Array:
 
 
 def describe_labels(labels: np.ndarray) -> Array:
-    """Range, number of classes and smallest class size. labels: n integers, n at least 1."""
+    """Type and shape, range, number of distinct labels, and size of the smallest class that has any. labels: n integers, n at least
+    1."""
     import numpy as np
 
     values, counts = np.unique(labels, return_counts=True)
@@ -104,8 +110,9 @@ def describe_labels(labels: np.ndarray) -> Array:
 
 
 def _folder(path: Path) -> dict[str, Array]:
-    """Descriptions of the arrays that a folder of images would give. Every image is decoded, so that broken ones are found before a
-    study runs."""
+    """Name → description of the arrays that a folder of images gives: images and labels, and those of the test split, of which
+    without one there are only labels, empty. Every image is decoded, so that broken ones are found before a study runs; SynthcError
+    for images that cannot be used or differ in size, and for a layout that `splits` refuses."""
     from runtime.data.formats.image_file import decode_all
 
     arrays: dict[str, Array] = {}
@@ -129,7 +136,8 @@ def _folder(path: Path) -> dict[str, Array]:
 
 
 def write_record(key: str, record: Record) -> None:
-    """Store a record for `record_of`; where no file can be written, it is kept for this process."""
+    """Store a record for `record_of` in the first of `record_files` that can be written, in place of an older one; where none can,
+    it is kept for this process alone."""
     for path in record_files(key):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ class Form:
     """Whether a file may also be there as `<name>.gz`."""
 
     def present(self, folder: Path, file: str) -> Path | None:
-        """Path of `file` in a folder; None if it is absent."""
+        """Path of `file` in a folder, or, if `zipped`, of `file.gz` where that alone is there; None if it is absent."""
         names = (file, f"{file}.gz") if self.zipped else (file,)
         return next((folder / name for name in names if (folder / name).exists()), None)
 
@@ -86,7 +86,8 @@ def _svhn(words: Words) -> Entry:
 
 
 def _list_remotes(words: Words) -> tuple[Remote, ...]:
-    """The downloads of a set whose files are published one by one, each at several places."""
+    """The downloads of a set whose files are published one by one, each at all `places`, in the order of `md5`; they go to the
+    first of `folders`."""
     places, into = words["places"], words["folders"][0]
     return tuple(Remote(tuple(place + name for place in places), checksum, into) for name, checksum in words["md5"].items())
 
@@ -112,8 +113,9 @@ def _cinic(words: Words) -> Entry:
 
 
 def _read_cinic(folder: Path) -> Splits:
-    """ImageNet's images (`n…_….png`) of the `train` and `test` folders. The 60,000 images of CIFAR-10 in the set are left out,
-    since they would make the private images of a study on CIFAR-10 public; `valid` is not read."""
+    """ImageNet's images (`n…_….png`) of the `train` and `test` folders. The images of CIFAR-10 in the set are left out, since they
+    would make the private images of a study on CIFAR-10 public; `valid` is not read. SynthcError where the folders are missing or
+    hold anything but classes of images of 32×32 pixels."""
     pool, test = (
         decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], folder, (3, 32, 32))
         for split in ("train", "test")
@@ -140,18 +142,21 @@ class Found:
 
     @property
     def files(self) -> list[Path]:
-        """Paths of the files; for a folder of images those of its classes' folders, whose times change with their content."""
+        """Paths of the files that are there; for a folder of images those of its classes' folders, whose times change with their
+        content."""
         paths = [path for name in self.form.files if (path := self.form.present(self.folder, name)) is not None]
         return [part for path in paths for part in (sorted(path.iterdir()) if path.is_dir() else [path])]
 
     def checked(self) -> list[tuple[Path, bool | None]]:
-        """Pairs of each file and whether its MD5 is the published one; None where none is published."""
+        """Pairs of each of `files` and whether its MD5 is the published one; None where none is published under its name, as for
+        unpacked files of a set that is published gzipped. OSError where one cannot be read."""
         of = self.form.md5
         return [(path, None if path.name not in of else md5_of(path) == of[path.name]) for path in self.files]
 
 
 def find(name: str) -> Found:
-    """The first complete layout of the set in `$SYNTHC_DATA` (or its default) or Debian's folder; SynthcError if there is none."""
+    """The first layout of the set, one of CATALOGUE, of which all files are there (their content is not looked at): in the data
+    root, then in Debian's folder. SynthcError if there is none."""
     entry = CATALOGUE[name]
     incomplete = []
     for root in (data_root(), DEBIAN):

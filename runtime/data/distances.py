@@ -58,7 +58,8 @@ class Search:
 
     def nearest(self, points: Tensor, own: Tensor | None = None, neighbours: int = 1) -> tuple[Tensor, Tensor]:
         """n × neighbours: distances in ascending order, infinite where there are fewer rows; and int64 the rows of the neighbours.
-        Distances are exact; with a first pass a nearer row may be missed. Of equal distances any row may come first.
+        Distances are exact; with a first pass a nearer row may be missed. Of equal distances any row may come first. Fewer columns
+        where `neighbours` exceeds m, rounded up to a multiple of GROUP.
 
         points: n × view × d; the distance of a point is that of its nearest view.
 

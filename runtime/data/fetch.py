@@ -34,8 +34,9 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def fetch(name: str, progress: Progress) -> None:
-    """Download the published files of the set `name` to the data root, except those that are there; SynthcError where one cannot be
-    had, with how to do it by hand, and where the data root cannot be written. `name` is one of CATALOGUE."""
+    """Download the published files of the set `name`, one of CATALOGUE, to the data root, and unpack archives. Left as they are:
+    files with the right checksum (see `downloaded`), and an archive's files if all are there, whatever they hold. SynthcError where
+    one cannot be had, with how to do it by hand, is broken, or cannot be written."""
     for remote in CATALOGUE[name].remotes:
         folder = data_root() / remote.into
         try:
@@ -53,8 +54,9 @@ def fetch(name: str, progress: Progress) -> None:
 
 def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> Path:
     """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent or, with a
-    SynthcWarning, has another checksum (then that file is renamed to `NAME.damaged`). SynthcError if no address gives it; OSError
-    where the folder cannot be written. What came of a broken download stays as `<name>.part`, and the next call resumes from it."""
+    SynthcWarning, has another checksum (then that file is renamed to `FILE.damaged`). SynthcError, which begins with `name`, the
+    set's, if no URL gives it; OSError where the folder cannot be written. What came of a broken download stays as `FILE.part`, and
+    the next call resumes from it."""
     target = folder / remote.name
     if target.exists():
         if (found := md5_of(target)) == remote.md5:
@@ -87,8 +89,8 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
 
 def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
     """Append the missing bytes of `url` to `part`, over up to MAX_ATTEMPTS connections; where the server does not resume, replace
-    `part` by the whole file. The reason why it failed, or None; the checksum is not looked at. OSError where `part` cannot be
-    written."""
+    `part` by the whole file. Returns the reason why it failed, None if it did not; the checksum is not compared. `name`: the
+    file's, for `progress`. OSError where `part` cannot be written."""
     reason = "no answer"
     for _ in range(MAX_ATTEMPTS):
         have = part.stat().st_size if part.exists() else 0

@@ -50,7 +50,7 @@ class ImageSet:
 
     @property
     def counts(self) -> Tensor:
-        """class: number of images."""
+        """class, int64: number of images, 0 for classes without any."""
         return self.data.labels.bincount(minlength=len(self.classes))
 
     def image_name(self, row: int) -> str:
@@ -58,14 +58,15 @@ class ImageSet:
         return "/".join(self.files[row].parts[-2:]) if self.files else f"row {row}"
 
     def digests(self) -> list[str]:
-        """row: digest of shape and pixels, independent of class and file format."""
+        """row: digest of shape and pixels, 32 hexadecimal digits, independent of class and file format."""
         shape = f"{tuple(self.data.images.shape[1:])}".encode()
         return [blake2b(image.tobytes(), digest_size=16, key=shape).hexdigest() for image in self.data.images.contiguous().numpy()]
 
 
 def read_image_set(name: str, *, image: str = "image", label: str = "label", unit: str | None = None) -> ImageSet:
-    """Read the set `name`: a folder, an .npz or .parquet file, else a known data set. SynthcError, which begins with `name`, for
-    whatever is wrong with it, and one that begins with `--unit` for what is wrong with a file of units.
+    """Read the set `name`: a folder, an .npz or .parquet file, else a known data set, of which the official test split is left
+    out. Of an .npz only `images`, `labels` and units are read. SynthcError, which begins with `name`, for whatever is wrong with
+    it, and one that begins with `--unit` for what is wrong with a file of units.
 
     `image`, `label`: columns of Parquet. `unit`: a column of Parquet, an array of an .npz, or a file of lines `image,unit` (image:
     as in `ImageSet.image_name`, or a row's number).
@@ -89,8 +90,9 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
 
 
 def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = None) -> ImageSet:
-    """An image set from the arrays `images`, `labels` and, if given, the one named by `unit`. SynthcError, which begins with
-    `name`, where one is missing or not valid."""
+    """An image set from the arrays `images` (uint8, or floats from 0 to 1), `labels` and, if it is among them, the one named by
+    `unit`; else each image is a unit. SynthcError, which begins with `name`, where images or labels are missing, an array is not
+    valid, or there are further arrays."""
     try:
         return _of_arrays(name, checked_arrays(arrays, ("images", "labels", *([unit] if unit else []))), unit)
     except SynthcError as error:
@@ -98,7 +100,8 @@ def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = Non
 
 
 def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
-    """The sets with a common list of classes; SynthcError where classes or image sizes differ.
+    """New sets with the images of `sets`, at least one, and a common list of classes; SynthcError where classes, image sizes or
+    channels differ.
 
     The first set is the reference: each other set must have images of exactly its classes. Classes without images are dropped, and
     labels renumbered in the common order: numbers by value, then names.
@@ -175,8 +178,8 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
 
 
 def _grey_levels(images: np.ndarray) -> np.ndarray:
-    """Images as uint8: floats from 0 to 1 are scaled to 0..255. SynthcError for other floats; other types are returned
-    unchanged."""
+    """Images as uint8: floats from 0 to 1 are scaled to 0..255 and rounded. SynthcError for floats that are outside or not finite;
+    other types are returned unchanged."""
     if images.dtype.kind != "f":
         return images
     bad = ~np.isfinite(images)
@@ -203,8 +206,9 @@ def _parquet(name: str, path: Path, image: str, label: str, unit: str | None) ->
 
 
 def _units_of_file(of: ImageSet, unit: str) -> tuple[str, ...]:
-    """row: unit, from a file of lines `image,unit`; lines about other images are ignored. SynthcError, which begins with `--unit`,
-    where an image has no unit, a line has not two values, or the file cannot be read."""
+    """row: unit, from a CSV file of lines `image,unit`, of which the last about an image holds; lines about other images are
+    ignored. SynthcError, which begins with `--unit`, where an image has no unit, a line has not two values, or the file is missing
+    or cannot be read."""
     path = Path(unit)
     if not path.is_file():
         inside = "a file of lines `image,unit`, a column of Parquet or an array of an .npz"

@@ -21,14 +21,14 @@ class LabeledImages:
         return len(self.labels)
 
     def __getitem__(self, rows: Tensor) -> LabeledImages:
-        """The given rows, in their order."""
+        """A copy of the rows with these indices, in the order of `rows`."""
         return LabeledImages(self.images[rows], self.labels[rows])
 
 
 def content_digest(*parts: LabeledImages | None) -> str:
-    """Digest of shapes, pixels and labels of the parts, sixteen hexadecimal digits; independent of file formats.
+    """Digest of shapes, pixels and labels of the parts, in their order, sixteen hexadecimal digits; independent of file formats.
 
-    None is a part that a data set does not have, such as an official test split.
+    None is a part that a data set does not have, such as an official test split; it enters the digest. Tensors are on the CPU.
     """
     digest = blake2b(digest_size=8)
     for part in parts:

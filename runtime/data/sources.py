@@ -42,8 +42,9 @@ class Loaded:
 
 @lru_cache(maxsize=4)
 def load(dataset: Dataset) -> Loaded:
-    """The images of `dataset`; SynthcError if they are missing, broken, or others than when the study was compiled;
-    for a plug-in's set ValueError, as of `plugin.read`. The result is shared by callers: do not write into it."""
+    """The images of `dataset`: the pool after its subset is taken, and the official test split (None without one), both resized.
+    SynthcError if they are missing, broken, or differ from those for which the study was compiled, and for an unknown name;
+    ValueError and ImportError for a plug-in's set, as of `plugin.read`. Cached and shared by callers: do not write into it."""
     pool, test = _read(dataset)
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
@@ -79,7 +80,7 @@ def _as_planned(dataset: Dataset, splits: Splits) -> Splits:
 
 
 def _fitting(card: Card, splits: Splits) -> Splits:
-    """The splits; SynthcError if they do not have the card's shape and classes."""
+    """`splits` itself; SynthcError if a split is empty, or its images or labels do not have the card's shape and classes."""
     for split in filter(None, splits):
         wrong = images_wrong(split.images, card) + whole_wrong("labels", split.labels, len(split), 0, card.classes - 1)
         if wrong:
@@ -88,7 +89,8 @@ def _fitting(card: Card, splits: Splits) -> Splits:
 
 
 def _decoded(name: str) -> Splits:
-    """Decode the set's files; also write them as a file of arrays for other processes, where possible."""
+    """Decode the files of a set of CATALOGUE; also write the arrays to the first of `array_files` that can be written, for other
+    processes. SynthcError if the files are missing, broken, or do not fit the card; the digest is not compared."""
     found = find(name)
     pool, test = _fitting(CARDS[name], found.form.read(found.folder))
     arrays = {"images": pool.images, "labels": pool.labels}
@@ -105,8 +107,8 @@ def _decoded(name: str) -> Splits:
 
 
 def mapped_arrays(digest: str) -> Splits | None:
-    """The memory-mapped splits of the file of arrays with this digest; None if there is none, or it is damaged (then it
-    is deleted)."""
+    """The memory-mapped splits of the first file among `array_files` whose content has this digest; None if there is none. Files
+    before it that cannot be opened are skipped, those that are damaged or have another content deleted, where possible."""
     for path in array_files(digest):
         try:
             with safe_open(path, framework="pt") as arrays:
@@ -125,7 +127,9 @@ def mapped_arrays(digest: str) -> Splits | None:
 
 
 def read_and_record(name: str) -> Record:
-    """Read the files of a known set and record what the compiler needs of them; SynthcError if they are missing or broken."""
+    """Decode the files of a set of CATALOGUE, and store and return the record of what the compiler needs of them; the arrays are
+    written, too (`_decoded`). SynthcError if the files are missing or broken, OSError if one cannot be opened; other content than
+    the published is no error."""
     found = find(name)
     files = tuple(map(str, found.files))
     stamp = stamp_of(files, 0)  # before reading: a file that changes meanwhile is read again
@@ -140,7 +144,8 @@ def read_and_record(name: str) -> Record:
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:
-    """Rows, ascending, of a random class-balanced subset of n samples; a smaller subset is part of a larger one."""
+    """Rows, ascending, of a random subset of n samples (all, if there are fewer) with equal numbers of each class, as far as
+    classes have as many; a smaller subset is part of a larger one. The same labels give the same subset."""
     order = torch.randperm(len(labels), generator=generator(0, None, "subset"))
     rank = torch.empty_like(order)  # number of earlier samples of the same class in that order
     for label in labels.unique():
@@ -151,8 +156,8 @@ def balanced_part(labels: Tensor, n: int) -> Tensor:
 
 
 def resize(data: LabeledImages, shape: Shape) -> LabeledImages:
-    """Resize images by antialiased bilinear interpolation; grey is repeated to colour, colour averaged to grey (ITU-R BT.601
-    weights)."""
+    """The images at `shape` (channels × height × width), by antialiased bilinear interpolation, uint8; grey is repeated to colour,
+    colour averaged to grey (ITU-R BT.601 weights). `data` itself where it has that shape."""
     if tuple(data.images.shape[1:]) == shape:
         return data
     made = torch.empty(len(data), *shape, dtype=torch.uint8)

@@ -24,8 +24,11 @@ hours."""
 
 
 def connect(path: Path | None = None, *, read_only: bool = False, **config: str) -> duckdb.DuckDBPyConnection:
-    """Connect to a database file, or to a database in memory without `path`; duckdb.Error if it cannot be opened, SynthcError for a
-    path that DuckDB cannot take."""
+    """Connect to the database file `path`, which is made if missing and not `read_only`; without `path`, to a new database in
+    memory. `config`: further settings of DuckDB, which loads no extension by itself.
+
+    duckdb.Error if the file cannot be opened, or is missing and `read_only`; SynthcError as of `check_path`.
+    """
     if path is not None:
         check_path(path)
     name = ":memory:" if path is None else str(path.absolute())  # `md:x` alone would be no file
@@ -33,8 +36,8 @@ def connect(path: Path | None = None, *, read_only: bool = False, **config: str)
 
 
 def check_path(path: Path) -> None:
-    """SynthcError for what is no place of a database: a folder, a pipe or a device; and a path with a question mark, after which
-    DuckDB reads options, and would write its log to another path."""
+    """SynthcError if `path` exists and is not a regular file (a folder, a pipe, a device), or if its absolute path contains a
+    question mark: DuckDB reads what follows it as options, and would write its log to another path. A missing file is accepted."""
     if path.exists() and not path.is_file():
         raise SynthcError(f"{path}: not a file; name a database")
     if "?" in str(path.absolute()):
@@ -43,7 +46,8 @@ def check_path(path: Path) -> None:
 
 @contextlib.contextmanager
 def second_name(path: Path) -> Iterator[Path]:
-    """Yield a temporary second path of a database file: a hard link beside it, or a copy where links are not possible.
+    """Yield a second path of a database file, which is deleted when the block ends: a hard link beside it, or, where links are not
+    possible, a copy in a temporary folder. OSError if the file is missing or cannot be copied.
 
     DuckDB does not attach one path twice, and treats a path that this process has open as the file that it was when opened.
     """
@@ -61,7 +65,8 @@ def second_name(path: Path) -> Iterator[Path]:
 
 
 def execute(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """Run a statement and return all of its rows.
+    """Run a statement, with `values` for its placeholders, and return all of its rows, [] for one without rows. Of several
+    statements in one text the rows of the last are returned. duckdb.Error if it fails.
 
     DuckDB 2.0 streams results: until a result, even of DDL, is fetched to its end, the next statement may raise
     ResourceInUseException.

@@ -34,19 +34,22 @@ class RunDifference:
 
     runs: tuple[str, str]
     moved: list[tuple[Any, ...]]
-    """Rows (trial, metric, canaries, attack, variant, release, left value, low, high, right value, low, high) of figures whose
-    intervals do not overlap, or that only one run could read."""
+    """Rows (trial, metric, canaries, attack, variant, release, left value, low, high, right value, low, high), sorted, of the
+    compared figures whose 95 % intervals do not overlap (intervals that touch do), or whose value is NULL in one run only. Figures
+    without intervals are not among them while both have a value."""
     compared: int
-    """Number of figures that both runs have; metrics in seconds are not compared."""
+    """Number of figures that both runs have, NULL values included; metrics with `seconds` in their name are left out, here and in
+    `moved`."""
     only_left: list[str]
-    """Trials that the left run alone has."""
+    """Addresses, sorted, of the trials that only the left run planned."""
     only_right: list[str]
     versions: dict[str, tuple[str | None, str | None]]
-    """Library, or `commit` → its versions in the left and the right run, where they differ."""
+    """Library, or `commit` → its versions in the left and the right run, where they differ; None where a run recorded none."""
 
 
 def run_difference(database: Path, left: str, right: str) -> RunDifference:
-    """Compare two runs, each given by its name or a unique prefix of it; SynthcError where there is no such run."""
+    """Compare two runs in the published `database`, each given by its name or a unique prefix of it. SynthcError where a name or
+    prefix fits no run, or several; also where the database is missing or cannot be opened."""
     with open_read_only(database) as query:
         names = [name for (name,) in query("SELECT run FROM base.run ORDER BY run")[1]]
         runs = (_find(database, left, names), _find(database, right, names))

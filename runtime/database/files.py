@@ -22,10 +22,11 @@ COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT 
 
 
 def export(database: Path, text: str, target: Path) -> None:
-    """Write a query's rows to `target`, whose suffix (.parquet, .csv, .json) gives the format; SynthcError for other suffixes,
-    failing queries, a missing database, and where `target` cannot be written.
+    """Write the rows of the SQL query `text` to `target`, which is replaced; its suffix (.parquet, .csv with a header, .json with
+    one array) gives the format. The query can access no other file.
 
-    In a .csv, texts that spreadsheets would run as formulas get an apostrophe before them.
+    In a .csv, values of VARCHAR columns that spreadsheets would run as formulas get an apostrophe before them. SynthcError for
+    other suffixes, failing queries, a database that is missing or cannot be opened, and where `target` cannot be written.
     """
     if target.suffix not in COPY_OPTIONS:
         raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
@@ -38,7 +39,8 @@ def export(database: Path, text: str, target: Path) -> None:
 
 
 def _defused(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """A query for the same rows, with an apostrophe before texts that spreadsheets would run as formulas."""
+    """A query for the rows of the query `text`, with an apostrophe before values of its VARCHAR columns that spreadsheets would run
+    as formulas. duckdb.Error if `text` is not a valid query."""
     described = execute(connection, f"DESCRIBE ({text})")
     named = [(identifier(str(name)), kind) for name, kind, *_ in described]
     computed, figure = map(literal, (escape.FORMULA.pattern, escape.FIGURE.pattern))
@@ -57,9 +59,9 @@ COMPATIBLE_STORAGE = "v1.2.0"
 
 
 def export_compatible(database: Path, target: Path) -> None:
-    """Write the published database, with tables, views, macros and comments, in the storage version COMPATIBLE_STORAGE,
-    which older DuckDB reads. SynthcError where `target` is a file that synthc did not write, or cannot be written, and where
-    there is no `database`."""
+    """Copy the published database, with tables, views, macros and comments, to `target` in the storage version COMPATIBLE_STORAGE,
+    which older DuckDB reads. A `target` that is a database of synthc is replaced. SynthcError where it is another file or cannot be
+    written, and where `database` is missing or cannot be read."""
     check_exists(database)
     check_target(target)
     with _replace(target) as temp, contextlib.closing(connect()) as connection:
@@ -70,7 +72,8 @@ def export_compatible(database: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _replace(target: Path) -> Iterator[Path]:
-    """Yield a temporary path whose file then replaces `target`; SynthcError where it cannot be written."""
+    """Yield a temporary path, whose file replaces `target` if the block ends without an exception and is deleted otherwise. Any
+    duckdb.Error or OSError in the block, or on replacing, becomes a SynthcError: `target` cannot be written."""
     try:
         with atomic_write(target, synced=False) as temp:
             yield temp
@@ -80,7 +83,8 @@ def _replace(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[tuple[list[str], Callable[[list[str]], Iterator[tuple[Any, ...]]]]]:
-    """Yield the column names of a Parquet file, and a function from column names to rows; SynthcError if it cannot be read."""
+    """Yield the column names of a Parquet file, and a function that yields its rows as tuples of the given columns, while the block
+    lasts. SynthcError if the file cannot be read, and instead of any duckdb.Error in the block (such as for an unknown column)."""
     with connect() as connection:
 
         def rows(columns: list[str]) -> Iterator[tuple[Any, ...]]:

@@ -25,16 +25,16 @@ FROM base.current_trial AS trial JOIN base.score AS score ON score.origin = tria
   JOIN base.canary AS canary ON canary.origin = score.origin AND canary.task = score.task AND canary.canary = score.canary
 ORDER BY ALL
 """
-"""Every raw score of the last run of each study and profile."""
+"""The raw scores of the last run of each study under each profile, of every origin; NaN scores have no row."""
 
 
 def merge(target: Path, others: Sequence[Path]) -> list[str]:
-    """Copy the rows of the published databases `others` into `target`, which is made if missing; returns their origins.
+    """Copy the rows of the published databases `others` into `target`, which is made if missing; returns their origins, database by
+    database, sorted within each, so that one that several have is repeated. Merging again changes no rows.
 
-    Merging again changes nothing.
-
-    Of a run that both have, the later record is kept. SynthcError for a file that is no database of synthc, TargetBusy while
-    another process writes to `target`.
+    Of a run or a task that both have, the later record is kept (see `bring_rows`). SynthcError where one of `others` is missing,
+    where it or `target` is no database of synthc or that of a newer one, or where `target` cannot be written; TargetBusy while
+    another process writes to `target`. `target` then stays as it was.
     """
     for other in others:
         check_source(other)
@@ -51,8 +51,8 @@ def merge(target: Path, others: Sequence[Path]) -> list[str]:
 
 @contextlib.contextmanager
 def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[None]:
-    """Attach a copy of another published database as `source`, upgraded to the schema of this version, until the block ends.
-    SynthcError where it cannot be read."""
+    """Attach a copy of another published database as `source`, read-only and upgraded to the schema of this version, until the
+    block ends. SynthcError where DuckDB cannot read it, or a newer or too old synthc made it; OSError where it cannot be copied."""
     with tempfile.TemporaryDirectory(prefix="synthc-merge-") as folder:
         copy = Path(folder) / "other.duckdb"
         try:
@@ -74,8 +74,9 @@ def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[N
 
 
 def forget(target: Path, name: str) -> str:
-    """Delete the rows of the origin or study `name` from `target`; returns a phrase on what was deleted. SynthcError if there is
-    neither."""
+    """Delete all rows of the origin `name` from `target`, or, if no origin is called so, all runs of the study `name`, of any
+    origin and profile (see `drop_runs`); returns a phrase on what was deleted. SynthcError if there is neither, and as of
+    `revision`."""
     with revision(target) as connection:
         origins = {origin for (origin,) in execute(connection, "SELECT DISTINCT origin FROM base.run")}
         studies = {study for (study,) in execute(connection, "SELECT DISTINCT study FROM base.run")}
@@ -90,8 +91,8 @@ def forget(target: Path, name: str) -> str:
 
 
 def drop_runs(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Delete the runs that satisfy an SQL condition, and the results of all tasks that no remaining run of their
-    origin has."""
+    """Delete the runs that satisfy an SQL condition on the columns of `base.run`, with their trials, stages and tasks, from the
+    database in use; then the results and attempts of all tasks that no remaining run of their origin has."""
     execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE {condition}")
     asked = "(SELECT origin, task FROM base.task)"
     for table in ("trial", "stage", "task", "run"):
@@ -107,8 +108,8 @@ block size 7.4 MB."""
 
 
 def export_runs(database: Path, target: Path, runs: str, attacks: str = "true") -> None:
-    """Write a new database, where there is no file yet, with the runs of `database` that satisfy the SQL condition `runs`; tables
-    and views that users added are left out.
+    """Write the new database `target`, a file that must not exist, with the runs of `database` that satisfy the SQL condition
+    `runs` on `source.base.run`, and the results and attempts of their tasks; what users added to `database` is left out.
 
     Of their scores, ROC curves and risks of canaries it has those that satisfy the SQL condition `attacks`. Rows are only inserted
     and then copied as a whole, so no block of the file is free or holds deleted rows of others.
@@ -137,14 +138,16 @@ def _export_runs(database: Path, target: Path, runs: str, attacks: str) -> None:
 
 
 LAST_RUNS = "(origin, run) IN (SELECT (origin, max(run)) FROM source.base.run GROUP BY origin, study, profile)"
-"""The last run of each study and profile, as a condition of `export_runs`."""
+"""The last run of each study under each profile, of every origin, as a condition `runs` of `export_runs`."""
 OF_HEADLINE = """(origin, task, release, attack, variant) IN (
   SELECT (origin, task, release, attack, variant) FROM source.base.metric WHERE metric = 'headline')"""
 """What is of the headline attack, as a condition of `export_runs`."""
 
 
 def export_parquet(database: Path, folder: Path) -> list[Path]:
-    """Write each public view, and the scores, as one Parquet file into `folder`; returns their paths."""
+    """Write each public view of `database` to `<view>.parquet` in the existing `folder`, and its scores (SCORES) to
+    `scores.parquet`; existing files are overwritten. Returns the paths: views in the order of the schema, then scores. duckdb.Error
+    where the database cannot be read or a file not be written."""
     queries = {view: f"FROM {identifier(view)}" for view, _ in list_public("view")} | {"scores": SCORES}
     with contextlib.closing(connect(database, read_only=True)) as connection:
         for view, query in queries.items():

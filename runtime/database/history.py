@@ -28,7 +28,8 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
     """Operation → costs of its earlier tasks, for the operations of `tasks`: time, disk and GPU memory relative to their guesses,
     and resident memory in MB.
 
-    Operations of which no earlier task is in the store are left out. Empty without a database, or where it cannot be read now.
+    Read are the MAX_TASKS tasks of an operation that started last according to `database`, without those whose folder in `store` is
+    missing or cannot be read; an operation of which none is left is absent. {} without a database, or where it cannot be read now.
     """
     if not database.exists():
         return {}
@@ -50,7 +51,8 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
     sources = {dataset.digest: dataset.source for dataset in datasets}
 
     def dataset(digest: str, **fields: Any) -> Dataset:
-        """A data set whose path comes from the planned tasks, since a task's text has only the digest of a user's images."""
+        """A data set whose `source` (a path) comes from the planned tasks, since a task's text has only the digest of a user's
+        images; None where no planned task has this digest."""
         return Dataset(digest=digest, source=sources.get(digest), **fields)
 
     types: dict[str, Callable[..., Any]] = structures() | {"Dataset": dataset}

@@ -32,7 +32,8 @@ VALUE_ERRORS = (duckdb.DataError, duckdb.ProgrammingError)
 
 
 class Unwritable(SynthcError):
-    """The index cannot be written or read, mostly for a full disk. Committed results are safe, and the index can be rebuilt."""
+    """The index cannot be written or read, mostly because the disk is full. Committed results are safe, and the index can be
+    rebuilt."""
 
     def __init__(self, path: Path, error: Exception) -> None:
         full = "free some space" if "No space left" in str(error) else "name another --store"
@@ -57,8 +58,8 @@ class Index:
     """The index of a store. Not thread-safe. Every method that reads or writes rows raises Unwritable where the file cannot be read
     or written.
 
-    `damaged`: folders of tasks whose commits could not be read into rows; they are quarantined. `problems`: sentences on what could
-    not be read when the index was made.
+    `damaged`: folders of tasks whose commits have values that fit no column; they are quarantined. `problems`: sentences on the
+    runs and commits that could not be read when the index was made; empty for one that was only opened.
     """
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
@@ -74,10 +75,11 @@ class Index:
 
     @classmethod
     def open(cls, store: Path) -> Index:
-        """Open the index of a locked store; rebuilds it (`make`) where it is missing, damaged or of another version.
+        """Open the index of a locked store; it is made anew (`make`) where it is missing, cannot be read, or has another schema.
         Runs recorded as running are recorded as killed.
 
-        SynthcWarning for each file that cannot be read then; SynthcError for a newer store.
+        If it is made anew, a SynthcWarning for each run and commit that cannot be read. SynthcError as of `read_mark` (a newer
+        store, a damaged `store.json`); Unwritable if the disk is full, or a new index cannot be written.
         """
         read_mark(store)
         path, connection = store / "index.duckdb", None
@@ -104,7 +106,8 @@ class Index:
     def make(cls, store: Path) -> Index:
         """Build the index of a locked store from its files, in a new file that replaces the old one when complete.
 
-        Commits that cannot be read are quarantined and named in `problems`; runs recorded as running are recorded as killed.
+        Runs and commits that cannot be read are named in `problems`, and the commits quarantined; runs recorded as running are
+        recorded as killed. SynthcError as of `read_mark`; Unwritable if the new file cannot be written.
         """
         read_mark(store)
         path, beside = store / "index.duckdb", store / ".index.duckdb.next"
@@ -120,7 +123,7 @@ class Index:
         return index
 
     def close(self) -> None:
-        """Write pending rows and close the connection."""
+        """Write pending rows and close the connection, also if they cannot be written (Unwritable)."""
         try:
             self.flush()
         finally:
@@ -133,7 +136,7 @@ class Index:
 
     def seconds_by_operation(self) -> dict[str, float]:
         """Operation → mean seconds (wall-clock) of its tasks in the index, of all studies; an operation without a measured task is
-        absent."""
+        absent. Unwritable if the index cannot be read."""
         query = (
             "SELECT operation, avg(seconds) FROM base.outcome "
             "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) GROUP BY ALL"
@@ -141,8 +144,9 @@ class Index:
         return {operation: seconds for operation, seconds in self._rows(query) if seconds is not None}
 
     def trial_results(self, study: str, profile: str | None) -> list[tuple[Any, ...]]:
-        """trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note, learned, chance, control of the study's
-        current trials."""
+        """A row (trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note, learned, chance, control) of each
+        trial of the study's latest run under `profile` (None: without one), sorted by trial; None where a figure is not
+        known. Unwritable if the index cannot be read."""
         query = (
             "SELECT trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note, learned, chance, control "
             "FROM comparison WHERE study = ? AND profile = ? ORDER BY trial"
@@ -150,7 +154,8 @@ class Index:
         return self._rows(query, study, profile or "")
 
     def earlier_headlines(self, study: str, profile: str | None, run: str) -> list[tuple[str, dict[str, Any]]]:
-        """Names of the runs before `run` of the study under the profile that have results, and the headline that each declared."""
+        """(name, declared headline) of each run of the study under `profile` (None: without one) that is earlier than `run` and has
+        a trial with results in the index, in order of time. Unwritable if the index cannot be read."""
         query = (
             "SELECT run, headline FROM base.run WHERE study = ? AND profile = ? AND run < ? AND EXISTS ("
             "FROM base.trial JOIN base.outcome ON task = answer WHERE trial.run = run.run) ORDER BY run"
@@ -161,6 +166,7 @@ class Index:
         """Number of attack tasks with results that were the answer of a trial of the study, under any profile and in any run.
 
         Trials that share their attack task count once; a trial whose task changed between runs counts once for each task.
+        Unwritable if the index cannot be read.
         """
         query = (
             "SELECT count(DISTINCT answer) FROM base.trial JOIN base.run USING (origin, run) "
@@ -169,17 +175,20 @@ class Index:
         return int(self._rows(query, study)[0][0])
 
     def record_run(self, record: Mapping[str, Any]) -> None:
-        """Add rows of a run, its trials and tasks (`record`: the content of `run.json`); rows of an earlier record of the run are
-        replaced. Errors as of `rows.run_rows`; one of VALUE_ERRORS for a value that does not fit its column."""
+        """Write the rows of a run, its trials, stages and tasks (`record`: the content of `run.json`) at once; rows of an earlier
+        record of the run are replaced. Errors as of `rows.run_rows`; one of VALUE_ERRORS for a value that does not fit its column;
+        Unwritable if the index cannot be written. In each of these cases the rows stay as they were."""
         with self._transaction() as cursor:
             for table in ("run", "trial", "stage", "task"):
                 execute(cursor, f"DELETE FROM base.{table} WHERE run = ?", [record["run"]])
             self._append(rows.run_rows(record))
 
     def record_outcome(self, folder: Path, *, again: bool = False) -> None:
-        """Add rows of a task from its commit or figures, unless the index has them; with `again` they are replaced.
+        """Add to the pending rows those of the task in `folder`, from its commit or figures, unless the index has them; with
+        `again` they are replaced.
 
-        Corrupt if its files were changed or cannot be read into rows.
+        Corrupt if its files are gone, were changed, or cannot be read into rows; Unwritable if the pending rows become so many
+        that they are written, and that fails.
         """
         artifact = Artifact(folder)
         try:
@@ -194,21 +203,23 @@ class Index:
             raise Corrupt(folder, f"outcome.json does not say what it should: {first_line(error)}") from error
 
     def record_attempts(self, folder: Path) -> None:
-        """Add rows of all attempts at the task in `folder` that have ended; those with a damaged record are skipped."""
+        """Add rows of all attempts at the task in `folder` that have ended, unless the index has them; those with a damaged record
+        are skipped."""
         for record in sorted(folder.glob("attempts/*/attempt.json")):
             with contextlib.suppress(Corrupt, ValueError, KeyError, TypeError, AttributeError):
                 self.record_attempt(record.parent)
 
     def record_attempt(self, folder: Path) -> None:
-        """Add the row of one attempt from its folder, unless the index has it. Errors as of `rows.attempt_rows`; ValueError if the
-        folder's name is no number."""
+        """Add the row of one attempt, from its folder `attempts/<n>` in the task's, to the pending rows, unless the index has it.
+        Errors as of `rows.attempt_rows`; ValueError if the folder's name is no number."""
         attempt = folder.parents[1].name, int(folder.name)
         if attempt not in self._attempts:
             self._buffer(folder, rows.attempt_rows(folder))
             self._attempts.add(attempt)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Delete the rows of the outcomes of the tasks `ids`; and of their attempts, where the task's folder is gone."""
+        """Delete the rows of the outcomes of the tasks `ids`, and of their attempts where the task's folder is gone; ids without
+        rows are ignored. Pending rows are written first. Unwritable if the index cannot be written."""
         self.flush()
         tasks = set(ids)
         gone = sorted(tasks & self._indexed)
@@ -223,9 +234,10 @@ class Index:
         self._attempts = {attempt for attempt in self._attempts if attempt[0] not in set(lost)}
 
     def flush(self) -> None:
-        """Write pending rows in one transaction; Unwritable if the disk fails.
+        """Write pending rows in one transaction; Unwritable, and these rows are dropped, if the file cannot be written.
 
-        A task with values that do not fit their columns gets no rows, and its commit is quarantined (`damaged`).
+        If a value does not fit its column, the rows of each task and attempt are written on their own. A task with such a value
+        gets no rows, its commit is quarantined, and its folder added to `damaged`; an attempt with one is skipped.
         """
         pending, self._pending, self._pending_count = self._pending, [], 0
         try:
@@ -242,7 +254,8 @@ class Index:
                         self._indexed.discard(folder.name)
 
     def publish(self, target: Path, patience: float = PATIENCE_SECONDS) -> None:
-        """Publish the index's rows to `target`. Errors: those of `publish.publish`; Unwritable if the index cannot be read."""
+        """Write pending rows and publish the index's rows to `target`; waits up to `patience` seconds for another process that has
+        it open for writing. Errors: those of `publish.publish`; Unwritable if the index cannot be read or written."""
         self.flush()
         with _raise_unwritable(self.path):
             execute(self._connection, "CHECKPOINT")
@@ -255,9 +268,10 @@ class Index:
             self._rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")
 
     def _record_killed(self) -> None:
-        """Set the status `running` of recorded runs to `killed`: this process holds the store's lock, so no other run is going on.
+        """Set the status `running` of runs in the index to `killed`, there and in their `run.json`: this process holds the store's
+        lock, so no other run is going on.
 
-        Runs whose record cannot be read stay as they are.
+        Runs whose `run.json` cannot be read stay as they are.
         """
         for (run,) in self._rows("SELECT run FROM base.run WHERE status = 'running'"):
             path = self.path.parent / "runs" / run / "run.json"
@@ -343,7 +357,8 @@ def _merge(found: rows.Rows) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def rebuild(store: Path, target: Path) -> list[str]:
-    """Rebuild the index from a locked store and publish it to `target`. Returns sentences on what could not be read."""
+    """Make the index of a locked store anew from its files and publish it to `target`. Returns a sentence on each run and commit
+    that could not be read; the commits are quarantined. Errors as of `Index.make` and `Index.publish`."""
     with contextlib.closing(Index.make(store)) as index:
         index.publish(target)
         return index.problems
@@ -356,7 +371,8 @@ def _create(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _remove(path: Path) -> None:
-    """Delete a database, then its log: a log alone does no harm, while a database without its log is incomplete."""
+    """Delete a database, then its log, or folders in their place, where they exist: a log alone does no harm, while a database
+    without its log is incomplete."""
     for old in (path, path.with_name(f"{path.name}.wal")):
         if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)

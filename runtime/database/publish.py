@@ -18,11 +18,11 @@ OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
 
 
 def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_SECONDS) -> None:
-    """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay, but those that
-    `adopt_earlier_runs` deletes.
+    """Replace the rows of `origin` in `target`, which is made if missing, by those of the checkpointed database `index`; all other
+    rows stay, but those that `adopt_earlier_runs` deletes.
 
-    TargetBusy when another process writes to it for longer than `patience` seconds; SynthcError when synthc did not make it, or it
-    cannot be written.
+    TargetBusy when another process writes to `target` for longer than `patience` seconds, or publishes to it for longer than
+    `revision.LOCK_SECONDS`; SynthcError when synthc did not make it, or it cannot be written.
     """
     with revision(target, of=index, patience=patience) as connection, second_name(index) as source:
         execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")
@@ -32,11 +32,10 @@ def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_S
 
 
 def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal["replace", "add"]) -> None:
-    """Update the rows of `origin` in the attached database `published` to those in the attached database `source`.
-
-    replace: rows that `source` lacks are deleted. add: they stay, and of a run or a task in both the later one is kept.
-    Only differences are written: a run that has ended does not change; an outcome is identified by its start, duration and host.
-    """
+    """Update the rows of `origin` in the attached database `published` to those in the attached `source`, in one transaction.
+    replace: rows that `source` lacks are deleted. add: they stay; of a run in both the one that ended later is kept (one without an
+    end is earlier; of equal ends that of `source`), of a task the one that started later. Written are only runs that differ or are
+    running, tasks whose outcomes differ in start, duration or host, and attempts that `published` lacks."""
     execute(connection, "BEGIN TRANSACTION")
     own = f"origin = {literal(origin)}"
     execute(
@@ -99,8 +98,8 @@ def _bring_attempts(connection: duckdb.DuckDBPyConnection, own: str, how: Litera
 
 
 def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
-    """Delete all rows of each `earlier-…` origin (from a version without origins) whose runs are all published under `origin`
-    too."""
+    """Delete from the attached database `published` all rows of each `earlier-…` origin (from a version without origins) whose runs
+    are all there under `origin` too, by name."""
     earlier = execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")
     for (name,) in earlier:
         ((left,),) = execute(

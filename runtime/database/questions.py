@@ -26,7 +26,7 @@ def questions() -> dict[str, Question]:
 
 
 def question(name: str) -> Question:
-    """The question of this name; SynthcError if there is none."""
+    """The question called `name` (without `@`); SynthcError if there is none."""
     known = questions()
     if name not in known:
         raise SynthcError(f"no question is called {'@' + name!r}; {did_you_mean(name, known)}; `synthc sql --list` lists them")

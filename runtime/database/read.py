@@ -24,22 +24,25 @@ MAX_ROWS = 1_000_000
 
 
 def check_exists(database: Path) -> None:
-    """SynthcError unless the file exists."""
+    """SynthcError unless there is something at the path `database`; it is not opened."""
     if not database.exists():
         raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
 
 
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a query on the published database; SynthcError where it fails or gives over `MAX_ROWS` rows."""
+    """Column names and rows of one query on the published database, as of `open_read_only`. SynthcError where the database is
+    missing or cannot be opened, or the query is empty, fails, or gives over `MAX_ROWS` rows."""
     with open_read_only(database) as run:
         return run(text)
 
 
 @contextlib.contextmanager
 def open_read_only(database: Path) -> Iterator[Query]:
-    """Yield a function that runs queries on one snapshot of the database: rows published meanwhile are not visible.
+    """Yield a function that runs queries on one snapshot of the database (see `connect_to_state`) and returns column names and
+    rows; rows published meanwhile are not visible. It works until the block ends.
 
-    SynthcError where the database cannot be opened; from the function, where a query fails or gives over `MAX_ROWS` rows.
+    SynthcError where the database is missing or cannot be opened; from the function, where a query is empty, fails, or gives over
+    `MAX_ROWS` rows.
     """
     with contextlib.closing(connect_to_state(database)) as connection:
 
@@ -60,7 +63,8 @@ def open_read_only(database: Path) -> Iterator[Query]:
 
 
 def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
-    """Connect to a snapshot of the published database, read-only, without files or network. SynthcError if it cannot be opened.
+    """Connect to a snapshot of the published database, read-only but for temporary tables and views, without access to files or
+    network; its settings cannot be changed. SynthcError if the database is missing or cannot be opened.
 
     Waits up to `PATIENCE_SECONDS` while another process writes to it.
     """
@@ -82,8 +86,8 @@ def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
 
 
 def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and the first `rows` rows of a query; SynthcError where it fails, takes more than `seconds`, or is no query
-    that gives rows."""
+    """Column names and the first `rows` rows of a query on the published database, as of `connect_to_state`. SynthcError where the
+    database is missing or cannot be opened, or the query is empty, fails, or takes more than `seconds`."""
     with contextlib.closing(connect_to_state(database)) as connection:
         timer = threading.Timer(seconds, connection.interrupt)
         timer.start()
@@ -101,8 +105,8 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
 
 
 def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyRelation:
-    """A query as a DuckDB relation, which is computed when it is read; SynthcError where it cannot be parsed and bound, or gives no
-    rows (is no SELECT)."""
+    """A query as a DuckDB relation, which is computed when it is read (errors are then duckdb.Error). SynthcError where the query
+    is empty, or cannot be parsed and bound; also where it is no SELECT and fails, since such a statement runs at once."""
     try:
         found = connection.sql(text)
     except duckdb.Error as error:
@@ -113,8 +117,8 @@ def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBP
 
 
 def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, database: Path | str = "the database") -> SynthcError:
-    """The error to raise for a failed query, with advice where the database is damaged, or another version of synthc or another
-    program made it."""
+    """The error to raise for a failed query, with advice where the database (named `database` there) may be damaged, or lacks the
+    schema of this version."""
     said = f"the query failed: {str(error).strip()}"
     broken = duckdb.IOException | duckdb.FatalException | duckdb.InternalException | duckdb.SerializationException
     if isinstance(error, broken) or str(error).startswith("Corrupt database file"):  # which has no class of its own
@@ -138,28 +142,31 @@ def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, database
 # Which rows are shown
 
 Key = tuple[str, str, str]
-"""(origin, study, profile), for each of which there is one latest run."""
+"""(origin, study, profile), for each of which there is one latest run; the profile is "" where there is none."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The rows that a user requests. None as study or profile: all of them; as origin: this store's own, or the only other one.
+    """The rows that a user requests. None as study or profile: all of them (the profile "" is no profile). None as origin: for each
+    study under each profile the origin `own` if it has that study, else the only origin that has it.
 
-    Without any name, and where `own` has rows, only these are shown: rows of other origins must be named.
+    Where all three are None and `own` has rows, the request is for rows of `own` alone.
     """
 
     origin: str | None = None
     study: str | None = None
     profile: str | None = None
     own: str | None = None
-    """The origin of this store."""
+    """The origin of this store; None where it is not known."""
 
 
 def narrow(query: Query, scope: Scope) -> list[Key]:
-    """Restrict all views of a connection that have a column `origin`, and macros on them, to the rows of `scope`; returns the keys
-    of these rows.
+    """Restrict all views of the connection behind `query` that have a column `origin`, and macros on them, to the rows of `scope`,
+    by temporary views of the same names; a view is restricted by those of origin, study and profile that it has. Returns the keys
+    of these rows, at most one for each study and profile; [] where the database has no runs and `scope` names nothing.
 
-    SynthcError for names that are not in the database, and for a study that several other origins have and this one does not.
+    SynthcError for a study, profile or origin that is not there (together with the others named), and, without a named origin, for
+    a study that several origins have and `scope.own` does not.
     """
     keys = choose([(origin, study, profile) for origin, study, profile in query(KEYS)[1]], scope)
     for catalog, view, columns in query(VIEWS)[1]:
@@ -185,15 +192,15 @@ def _is_one_of(keys: Iterable[Key], columns: Sequence[str]) -> str:
 
 
 def choose_one(query: Query, scope: Scope) -> tuple[Scope, list[str]]:
-    """The one study that `scope` asks for, of several the one with the latest run (`scope` itself where the database has no study);
-    and the names of the others. Errors as of `narrow`."""
+    """A scope of one study that `scope` requests, of several the one with the latest run (`scope` itself where the database has no
+    study); and the names of the other requested ones with their profiles, that of the latest run first. Errors as of `narrow`."""
     rows = query("SELECT origin, study, profile FROM base.latest ORDER BY run DESC, origin, study, profile")[1]
     keys = choose([(origin, study, profile) for origin, study, profile in rows], scope)
     return Scope(*keys[0], own=scope.own) if keys else scope, [name_study(study, profile) for _, study, profile in keys[1:]]
 
 
 def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
-    """The keys among `known` that `scope` requests; errors as of `narrow`."""
+    """The keys among `known` that `scope` requests, at most one for each study and profile; errors as of `narrow`."""
     keys = list(known)
     if (scope.origin, scope.study, scope.profile) == (None, None, None):
         keys = [key for key in keys if key[0] == scope.own] or keys
@@ -218,7 +225,8 @@ def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
 
 
 def check_one(keys: Iterable[Key], what: str) -> None:
-    """SynthcError if the keys are of several studies; `what` (a chart, a table, a report) shows one study only."""
+    """SynthcError if the keys are of several studies, or of several profiles of one; `what` ("a chart", "a table", "a report")
+    shows one only, and is named in the error."""
     studies = sorted({name_study(study, profile) for _, study, profile in keys})
     if studies[1:]:
         hint = "name one by --study, or --profile ('' for none)"
@@ -226,5 +234,5 @@ def check_one(keys: Iterable[Key], what: str) -> None:
 
 
 def name_study(study: str, profile: str | None) -> str:
-    """A study with its profile, as printed for users."""
+    """A study with its profile in parentheses, if it has one, as printed for users."""
     return f"{study} ({profile})" if profile else study

@@ -37,16 +37,18 @@ OTHER_TARGET = "move it away, or name another --db"
 
 
 class TargetBusy(SynthcError):
-    """Another process has the published database open for writing, or publishes to it. No data are lost; publish again later."""
+    """Another process has the published database open for writing, publishes to it, or has left a log with which it cannot be
+    opened. No data are lost; publish again later."""
 
 
 @contextlib.contextmanager
 def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a connection on which a copy of the published database, or a new one, is attached as `published`, to be changed.
+    """Yield a connection whose database in use, attached as `published`, is a copy of `target` with the schema of this version, to
+    be changed; when the block ends without an exception, the copy replaces `target` (of a link, the file that it leads to).
 
-    When the block ends without an exception, the copy replaces `target`. A new database begins as a copy of the file `of`, or
-    empty. TargetBusy when another process writes to `target` for longer than `patience` seconds; SynthcError when synthc did not
-    make it, or it cannot be written.
+    Without a `target`, it is a copy of the file `of`, or has no rows. TargetBusy when another process writes to `target` for longer
+    than `patience` seconds, or publishes to it for longer than LOCK_SECONDS. SynthcError when synthc did not make `target`, a newer
+    one did, its folder is missing, or it cannot be written; and instead of any OSError or duckdb.Error in the block.
     """
     target = Path(os.path.realpath(target))
     copy = target.with_name(f".{target.name}.{os.getpid()}.next")
@@ -81,9 +83,10 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of a published database; waits for another holder, TargetBusy after `LOCK_SECONDS`.
+    """Hold the lock of the published database `target`, the file `.<name>.lock` beside it, until the block ends. Waits for another
+    holder; TargetBusy after LOCK_SECONDS, SynthcError where the file cannot be made or opened, or the file system has no locks.
 
-    Who may write to the folder may take the lock, whatever the umask of who made it: that is also what renaming the copy needs.
+    All users who may write to the folder may take the lock, whatever the umask of its maker: renaming needs the same right.
     """
     path = target.with_name(f".{target.name}.lock")
     try:
@@ -101,7 +104,8 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def _share(lock: IO[bytes], folder: Path) -> None:
-    """Let all who may write to `folder` open the lock; nothing where another user owns the lock."""
+    """Set owner, group and permissions of the lock so that all who may write to `folder` can open it; no change where another user
+    owns the lock."""
     of, now = folder.stat(), os.fstat(lock.fileno())
     mode = 0o600 | (0o060 if of.st_mode & 0o020 else 0) | (0o006 if of.st_mode & 0o002 else 0)
     with contextlib.suppress(PermissionError):
@@ -112,8 +116,9 @@ def _share(lock: IO[bytes], folder: Path) -> None:
 
 
 def check_target(target: Path) -> bool:
-    """True if `target` is a database that synthc published, False if it does not exist; SynthcError for any other file,
-    and for a folder that is missing or cannot be written. A file that another process has open for writing counts as published."""
+    """True if `target` is a database that synthc published, False if it does not exist; SynthcError for anything else, and where
+    its folder is missing or cannot be written. A file counts as published, unread, if another process has it open for writing, or
+    if it has a log and cannot be opened."""
     target = Path(os.path.realpath(target))
     _check_folder(target)
     check_path(target)
@@ -124,9 +129,9 @@ def check_target(target: Path) -> bool:
 
 
 def check_source(source: Path) -> None:
-    """SynthcError unless `source` is a database that synthc published. Its folder need not be writable.
+    """SynthcError unless `source` exists and is a database that synthc published. Its folder need not be writable.
 
-    A file that another process has open for writing is not looked into."""
+    A file is accepted unread if another process has it open for writing, or if it has a log and cannot be opened."""
     check_path(source)
     if not source.exists():
         raise SynthcError(f"{source}: there is no such database")
@@ -160,7 +165,8 @@ def _check_maker(connection: duckdb.DuckDBPyConnection, path: Path, advice: str,
 
 
 def _refusal(path: Path, error: duckdb.Error, advice: str) -> SynthcError:
-    """The error for a file that DuckDB cannot open: TargetBusy where a process writes to it or has left a log, else SynthcError."""
+    """The error to raise for a file that DuckDB cannot open: TargetBusy where a process has it open for writing or a log lies
+    beside it, else SynthcError, for no database; its text ends with `advice`, except where the process is known."""
     said = first_line(error)
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
     if holder is not None:
@@ -179,8 +185,8 @@ def _check_folder(target: Path) -> None:
 
 
 def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection: duckdb.DuckDBPyConnection, last: bool) -> bool:
-    """Copy `target`, and hold it against writers until `stack` is closed. Returns False where a process writes to it; raises
-    TargetBusy instead if this is the `last` try.
+    """Copy `target` to `copy`, hold it against writers until `stack` is closed, and return True. Where another process writes to
+    it, return False, or raise TargetBusy if this is the `last` try. SynthcError where it is no database of synthc.
 
     The file is attached read-only, which admits readers and keeps writers out; for writing only to replay the log of a killed
     writer. Neither works while another process has it open for writing.
@@ -209,7 +215,7 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection
 
 
 def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the schema in an empty copy, or upgrade that of an earlier version."""
+    """Create the schema in an empty copy, or upgrade that of an earlier version; SynthcError as of `upgrade`."""
     tables = execute(connection, "SELECT 1 FROM duckdb_tables() WHERE database_name = 'published' AND schema_name = 'base'")
     if not tables:
         create(connection)
@@ -218,7 +224,8 @@ def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _check_copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
-    """Read the copy from disk; SynthcError if it is not complete."""
+    """Attach the written copy and read its schema's digest and its number of outcomes: SynthcError if the digest is not that of
+    this version, duckdb.Error if they cannot be read."""
     execute(connection, f"ATTACH {literal(copy)} AS written (READ_ONLY)")
     if execute(connection, "SELECT schema, made_by FROM written.base.meta") != [(SCHEMA_DIGEST, "synthc")]:
         raise SynthcError(f"{copy}: the copy is not whole; nothing was published")
@@ -227,7 +234,8 @@ def _check_copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
 
 
 def _take_place(copy: Path, target: Path) -> None:
-    """Sync the copy to disk and rename it to `target`, with the permissions and the owner of the replaced file."""
+    """Sync the copy to disk and rename it to `target`, with the permissions of the file that it replaces, and its owner and group
+    where this user may set them."""
     with copy.open("rb+") as handle:
         os.fsync(handle.fileno())
     if target.exists():

@@ -12,7 +12,7 @@ from runtime.store.artifacts import Artifact
 from runtime.store.records import read_record
 
 Rows = Iterable[tuple[str, list[tuple[Any, ...]]]]
-"""Pairs of a table's name and its rows."""
+"""Pairs of a table's name and its rows, which lack the first column, the origin."""
 
 
 def run_rows(record: Mapping[str, Any]) -> Rows:
@@ -40,8 +40,8 @@ def run_rows(record: Mapping[str, Any]) -> Rows:
 def outcome_rows(artifact: Artifact) -> Rows:
     """Rows of a committed task and its metrics; for an attack also of its canaries, scores, risks and ROC points.
 
-    While the rows are read: Corrupt if a file was changed; KeyError, ValueError, TypeError, AttributeError or IndexError if the
-    outcome does not hold what it should.
+    While the rows are read: Corrupt if a file is gone or was changed; KeyError, ValueError, TypeError, AttributeError or IndexError
+    if the outcome does not hold what it should.
     """
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
@@ -57,10 +57,10 @@ def outcome_rows(artifact: Artifact) -> Rows:
 
 
 def attempt_rows(folder: Path) -> Rows:
-    """One row, of the table `attempt`, from the folder of an attempt that has ended.
+    """One row, of the table `attempt`, from `folder`, that of an attempt that has ended; its name is the attempt's number.
 
-    While it is read: Corrupt if `attempt.json` is missing or was changed; KeyError, ValueError, TypeError or AttributeError if it
-    does not hold what it should.
+    While the row is read: Corrupt if `attempt.json` is missing or was changed; KeyError, ValueError, TypeError or AttributeError if
+    it does not hold what it should.
     """
     content = read_record(folder / "attempt.json")
     provenance = content["provenance"] or {}
@@ -69,14 +69,15 @@ def attempt_rows(folder: Path) -> Rows:
 
 
 def _pick(content: Mapping[str, Any], names: str) -> list[Any]:
-    """Values of the fields in `names` (separated by spaces); lists and mappings as JSON."""
+    """Values of the fields in `names` (separated by spaces), in their order; lists, tuples and dicts as JSON. KeyError if a field
+    is missing."""
     values = map(content.__getitem__, names.split())
     return [_json(value) if isinstance(value, list | tuple | dict) else value for value in values]
 
 
 def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
-    """Rows of canaries, ROC points, risks and scores, without their first column, the task. Risks without a value and scores that
-    are NaN get no row."""
+    """Rows of canaries, ROC points, risks and scores, without their first column, the task. Risks whose TPR is NaN and scores that
+    are NaN get no row; nor do the scores of an attack that stored none. Errors as of `outcome_rows`."""
     scores, roc, risk, canaries = (artifact.arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
     groups = notes["groups"]
     columns = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]
@@ -110,7 +111,7 @@ def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
 
 
 def _numbers(rows: Any) -> list[list[float | None]]:
-    """Rows of an array, with None for NaN, since in SQL an average over NaN is NaN."""
+    """Rows of a matrix, as lists, with None for NaN, since in SQL an average over NaN is NaN."""
     return [[value if value == value else None for value in row] for row in rows.tolist()]
 
 

@@ -34,7 +34,8 @@ ORDER BY view
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create tables, views and macros with their comments in a database without them, and write it to disk (a checkpoint)."""
+    """Create tables, views and macros with their comments in the database in use, mark it as made by synthc, and write it to disk
+    (a checkpoint). duckdb.Error if it has some of them already."""
     execute(connection, SCHEMA.replace("CREATE SCHEMA base;", "CREATE SCHEMA IF NOT EXISTS base;"))
     for view, column, meaning in execute(connection, COLUMN_COMMENTS):
         execute(connection, f"COMMENT ON COLUMN {identifier(view)}.{identifier(column)} IS {literal(meaning)}")
@@ -43,11 +44,12 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
-    """Upgrade the schema of the database in use to this version; all rows are kept, and whatever users made in any schema.
+    """Upgrade the schema of the database in use to this version; all rows are kept, and what users made in any schema, except for
+    macros with names of ours, and views with such names that have a comment (see `_own_views`).
 
     Columns are matched by name. Rows of version 1, which had no origins, get one that is derived from the names of their runs. A
-    user's table or view that has the name of a new view of ours is renamed, with a warning. SynthcError for a newer version, and
-    for one before 1.
+    user's other table or view that has the name of a new view of ours is renamed, with a SynthcWarning. SynthcError for a newer
+    version, and for one before 1 or without a version.
     """
     try:
         ((version,),) = execute(connection, "SELECT schema_version()")
@@ -85,15 +87,15 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _own_views(connection: duckdb.DuckDBPyConnection, version: int) -> set[str]:
-    """Names of the views in `main` that are ours: they have comments, and those of version 1 read tables of `base`."""
+    """Names of the views in `main` that are taken for ours: those with a comment; in version 1, those of them that read `base`."""
     asked = "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main'"
     ours = " AND comment IS NOT NULL" + (" AND sql LIKE '%base.%'" if version == 1 else "")
     return {name for (name,) in execute(connection, asked + ours)}
 
 
 def _give_way(connection: duckdb.DuckDBPyConnection) -> None:
-    """Rename each table or view of the user that has the name of a public view to `<name>_before` (numbered if that is taken),
-    with a SynthcWarning; indexes on it stay."""
+    """Rename each table or view in `main` that has the name of a public view to `<name>_before` (numbered if that is taken), with a
+    SynthcWarning for each; indexes on it stay. Views of ours must have been dropped before."""
     there = "database_name = current_database() AND schema_name = 'main'"
     taken = f"SELECT table_name FROM duckdb_tables() WHERE {there} UNION SELECT view_name FROM duckdb_views() WHERE {there}"
     for kind in ("table", "view"):
@@ -122,7 +124,8 @@ def _unused(connection: duckdb.DuckDBPyConnection, name: str, taken: str) -> str
 
 
 def list_public(kind: Literal["view", "macro"]) -> list[tuple[str, str]]:
-    """Public views or macros with their comments, in the order of the schema."""
+    """(name, comment) of each public view, or macro, of this version's schema, in its order; a macro's name is followed by its
+    parameters in parentheses."""
     queries = {
         "view": "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal ORDER BY view_oid",
         "macro": "SELECT function_name || '(' || array_to_string(parameters, ', ') || ')', comment FROM duckdb_functions() "

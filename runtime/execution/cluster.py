@@ -56,9 +56,12 @@ THREADS = 200, 25
 
 
 class Cluster:
-    """A Ray cluster that is started or joined. `address` None or "local" starts one with `cpus` CPUs, even if others run here.
+    """A Ray cluster that is started or joined. `address` None or "local" starts one with `cpus` CPUs on this machine, even if
+    others run here; HOST:PORT or "auto" joins a running one, whose workers get this code. Environment variables of Ray are set in
+    this process. `ray` is then the module, `address` that of the cluster's head.
 
-    `with_token`: refuse to join a cluster that requires no token. SynthcError when Ray cannot start, or no cluster answers.
+    `with_token`: refuse to join a cluster that requires no token. SynthcError when Ray cannot start (also for lack of threads, or
+    of a folder for its sockets), no cluster answers, or the cluster does not accept the token in RAY_AUTH_TOKEN.
     """
 
     def __init__(self, address: str | None, cpus: int, with_token: bool = True) -> None:
@@ -143,7 +146,8 @@ def _must_show_token(address: str, with_token: bool) -> bool:
 
 
 def _ask(address: str, mode: str) -> str:
-    """Run `ray status` against a cluster in a subprocess, with a token or without (`mode`); the error's text, "" if it succeeds."""
+    """Run `ray status` against a cluster in a subprocess, with a token or without (`mode`: "token" or "disabled"); returns the text
+    of the error, also where no answer comes within ANSWER_SECONDS, or "" if it succeeds."""
     words = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
         done = subprocess.run(
@@ -165,8 +169,8 @@ def _connects(address: str) -> bool:
 
 
 def _make_folder() -> Path:
-    """Make a private folder for the sockets and logs of one cluster, in $RAY_TMPDIR, $TMPDIR or /tmp. SynthcError where that is too
-    long a path, is full or cannot be written."""
+    """Make a private folder for the sockets and logs of one cluster, in the first that is set of $RAY_TMPDIR and $TMPDIR, else in
+    /tmp. SynthcError where that is too long a path, is full or cannot be written."""
     names = [name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
     base = Path(os.environ[names[0]] if names else "/tmp").absolute()
     place, hint = f"{names[0]}={base}" if names else str(base), "set RAY_TMPDIR to a short folder that can be written, such as /tmp"
@@ -182,7 +186,7 @@ def _make_folder() -> Path:
 
 @contextlib.contextmanager
 def _sigterm_blocked() -> Iterator[None]:
-    """Child processes started in this block inherit a blocked SIGTERM.
+    """Block SIGTERM in this thread until the block ends; child processes that are started in it inherit that, and keep it.
 
     A batch system sends it to a whole process group: Ray's daemons would end before the driver has finished its running tasks, and
     the driver would wait a minute for them. They still end with the driver.

@@ -23,7 +23,7 @@ from runtime.execution.worker import Dispatch, TaskRequest
 from runtime.outcome import Outcome
 
 MAX_RETRIES = {"crash": 2, "out_of_memory": 1}
-"""Further attempts by kind of error; an error of another kind is deterministic and the task fails at once."""
+"""Kind of error → further attempts; a task with an error of another kind fails at once."""
 
 TICK_SECONDS = 0.5
 """Longest wait for a result, so that Ctrl-C, publishing and the progress display get their turn."""
@@ -41,7 +41,8 @@ class Interrupt:
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """A block that a second request ends at once and without an error; what follows the block goes on."""
+        """Set `can_stop` in this block, and end it without an error at a KeyboardInterrupt, which a second request raises; what
+        follows the block goes on."""
         self.can_stop = True
         try:
             with contextlib.suppress(KeyboardInterrupt):  # Ray makes one of `Stopped`
@@ -52,7 +53,7 @@ class Interrupt:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run handles failures and time limits."""
+    """How a run handles failures and time limits. `fail_fast`: the first task that fails counts as a first interrupt."""
 
     fail_fast: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class EarlierRuns:
-    """Records of earlier runs: operation → mean `seconds`; task → number of `attempts`."""
+    """Records of earlier runs: operation → mean `seconds`; id of a task → number of `attempts`."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     attempts: Callable[[str], int] = lambda task: 0
@@ -72,10 +73,11 @@ class EarlierRuns:
 class Driver:
     """Computes the tasks `todo` (id → task, in topological order; needs outside of it must be done) on an engine.
 
-    `on_outcome(task, outcome, attempt)` is called as each attempt ends, and for each blocked task (attempt 0); an outcome that will
-    be retried has the note `tried_again`. `on_submit(task)` is called before a task's first attempt in this run,
-    `on_tick(in_flight)` after each wait for the engine (TICK_SECONDS at most on Ray, a whole dispatch in this process), with the
-    dispatches in flight and when each was submitted (`time.monotonic`).
+    `on_outcome(task, outcome, attempt)` is called as each attempt ends, with its number (from 1, beginning after the attempts of
+    earlier runs), unless the store could not be written, and for each blocked task (attempt 0); an outcome that will be retried has
+    the note `tried_again`. `on_submit(task)` is called before a task's first attempt in this run, `on_tick(in_flight)` after each
+    wait for the engine (TICK_SECONDS at most on Ray, a whole dispatch in this process), with the dispatches in flight and when each
+    was submitted (`time.monotonic`).
     """
 
     def __init__(
@@ -106,8 +108,8 @@ class Driver:
 
     def run(self) -> None:
         """Run until every task is done, failed or blocked, or the run is stopped: after the first interrupt when nothing is in
-        flight or the grace period has passed, after the second at once. SynthcError if the store cannot be written, or the engine
-        has had no workers, or no connection to the cluster, for too long."""
+        flight or the grace period has passed, after the second before the next wait. Tasks that fail raise nothing. SynthcError if
+        the store cannot be written, or the engine has had no workers, or no connection to the cluster, for too long."""
         while len(self.queue) or self.in_flight:
             self._submit_ready()
             if self._must_stop():

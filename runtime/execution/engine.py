@@ -14,8 +14,8 @@ from runtime.outcome import Outcome
 
 @dataclass(frozen=True)
 class BatchResult:
-    """A dispatch that ended, with an outcome for each task; or that was lost with its worker: `lost` is then the kind of error and
-    `reason` its text."""
+    """A dispatch that ended, with an outcome for each task, in its order; or that was lost with its worker: `lost` is then the kind
+    of error (`crash`, `timeout` or `out_of_memory`), `reason` its text, and there are no outcomes."""
 
     dispatch: Dispatch
     outcomes: tuple[Outcome, ...] = ()
@@ -41,7 +41,8 @@ class Engine(Protocol):
 
 
 class InlineEngine:
-    """Computes in this process, one dispatch at a time, in `wait`."""
+    """Computes in this process, one dispatch at a time, in `wait`, which has no time limit and needs a submitted dispatch. Sets
+    torch to one thread (`prepare_worker`)."""
 
     slots = 1
 

@@ -29,7 +29,8 @@ MAX_TASKS_SHOWN = 8
 
 
 class Display:
-    """Counts and shows done tasks by kind, and failed and blocked tasks; a context manager."""
+    """Counts and shows done tasks by kind, and failed and blocked tasks, of the tasks `todo` (id → task), on `stream` (by default
+    standard error). In a `with` block on a terminal the display is live, and what is printed elsewhere goes through it."""
 
     def __init__(self, todo: Mapping[str, Task], stream: TextIO | None = None) -> None:
         self.console = Console(file=plain(stream or sys.stderr), highlight=False)
@@ -71,8 +72,8 @@ class Display:
             self._bars.update(self._rows[kind], total=count)
 
     def on_outcome(self, task: Task, outcome: Outcome) -> None:
-        """Count an outcome, unless the task will be tried again. Prints a line on a damaged artifact, which is not counted as
-        failed, and on the first of the failures with equal errors."""
+        """Count an outcome, unless the task will be tried again. A task that failed since an artifact is damaged is not counted as
+        failed, but taken out of the total of its kind. Prints a line on it, and on the first of the failures with equal errors."""
         if outcome.notes.get("tried_again"):
             return
         made = outcome.provenance if outcome.status == "done" else None
@@ -93,11 +94,11 @@ class Display:
                 self.blocked += 1
 
     def print_line(self, line: str) -> None:
-        """Print a permanent line above the live display."""
+        """Print a permanent line, above the live display where there is one; hostile characters are escaped."""
         self.console.print(Text(visible(line)), soft_wrap=True)
 
     def on_tick(self, in_flight: Mapping[Dispatch, float]) -> dict[str, Any]:
-        """Show these tasks as running, and the time left; where the output is no terminal, print a line every ten seconds.
+        """Show these tasks as running, and the time left; where the output is no terminal, print a line if ten seconds have passed.
         `in_flight`: dispatch → when it was submitted, by `time.monotonic`.
 
         Returns the same for other displays: ids of the tasks `running`, seconds `left`, and whether these are `guessed` (no task of

@@ -40,13 +40,14 @@ REHEARSED_GPU_GIB = 16.0
 
 class RayEngine:
     """Computes dispatches on Ray workers. `address` None or "local" starts a cluster on this machine, which ends with the engine;
-    otherwise a running one is joined, this code is sent to its nodes, and the store must be a folder that they share. Returns when
-    a first worker is idle.
+    otherwise a running one is joined, this code is sent to its nodes, and the store must be a folder that they share. The
+    constructor returns when a first worker is idle.
 
-    `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows (see
-    `workers_per_gpu`). `rehearse_gpus`: shares of GPUs are requested from Ray, and computed on the CPU. `say` is called with lines
-    for the user: the cluster that was joined, nodes that are left out. SynthcError when Ray cannot start or be joined, or when no
-    node can run a worker.
+    `workers`: the most workers; None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows
+    (see `workers_per_gpu`), at most one per core. `operations`: as of `worker.compute`. `with_token`: as of `Cluster`.
+    `rehearse_gpus`: shares of GPUs are requested from Ray, and computed on the CPU. `say` is called with lines for the user: the
+    cluster that was joined, nodes that are left out. SynthcError when Ray cannot start or be joined, when a GPU is too small or
+    cannot be used, when there is none to rehearse, or when no node can run a worker (see WORKER_GRACE_SECONDS).
     """
 
     def __init__(
@@ -169,8 +170,8 @@ class RayEngine:
         return result
 
     def _adjust_workers(self) -> None:
-        """Start missing workers, also on new nodes; SynthcError when the head has not answered for HEAD_GRACE_SECONDS, or no worker
-        was there for WORKER_GRACE_SECONDS."""
+        """Start missing workers, also on new nodes, if CHECK_SECONDS have passed or a worker was lost; SynthcError when the head
+        has not answered for HEAD_GRACE_SECONDS, or no worker was idle or computing for WORKER_GRACE_SECONDS."""
         now = time.monotonic()
         if self.slots:
             self._had_worker_at = now
@@ -195,17 +196,18 @@ class RayEngine:
             self._start_worker()
 
     def _count_workers(self) -> int:
-        """Number of workers to have: as many as the nodes have room for, at most as many as the user requested (None: no
-        limit)."""
+        """Number of workers to have: as many as the nodes that are alive and not left out have room for, at most as many as the
+        user requested (None: no limit)."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._left_out]
         room = sum(_count_on(node, self._share) for node in nodes)
         return min(self._requested or room, room)
 
     def _divide_gpu(self, needed: float) -> float:
-        """Share of a GPU, and of its memory, for each worker; 0 where there is no GPU.
+        """Share of a GPU, and of its memory, for each worker; 0 where there is no GPU. One GPU of the cluster is asked for its
+        memory; in a rehearsal it is REHEARSED_GPU_GIB.
 
-        SynthcError where a GPU has less memory than `needed` (GiB), torch cannot use it, none answers, or none is there to
-        rehearse.
+        SynthcError where that is less than `needed` (GiB), torch cannot use the GPU, none answers within WORKER_GRACE_SECONDS, or
+        none is there to rehearse.
         """
         if not self._ray.cluster_resources().get("GPU"):
             if self._on_gpu:
@@ -239,13 +241,13 @@ def workers_per_gpu(memory: float, needed: float) -> int:
 
 
 def identity() -> dict[str, str]:
-    """Versions of libraries and the digest of the source of `compiler` and `runtime`, which must be the same on all nodes."""
+    """Library → version, and `source` → digest of the source of `compiler` and `runtime`: they must be the same on all nodes."""
     return machine.versions() | {"source": machine.source_digest()}
 
 
 def read_lock(store: Path) -> str | None:
-    """Content of the store's lock file as this node reads it, None without one: it tells a shared folder from another one of the
-    same path."""
+    """Content of the store's lock file as this node reads it, None where it cannot: it tells a shared folder from another one of
+    the same path."""
     try:
         return (store / "lock").read_text()
     except OSError:
@@ -253,13 +255,15 @@ def read_lock(store: Path) -> str | None:
 
 
 def _count_on(node: Mapping[str, float], share: float) -> int:
-    """Number of workers for which a node with these resources has room: one per CPU, and per `share` of a GPU unless that is 0."""
+    """Number of workers for which a node with these resources has room: one per CPU; unless `share` is 0, at most one per `share`
+    of a GPU, too."""
     cpus = int(node.get("CPU", 0))
     return min(cpus, int(node.get("GPU", 0) / share)) if share else cpus
 
 
 def _find_fault(theirs: Mapping[str, Any], store: Path) -> str:
-    """Why a worker's node cannot compute the same results as this machine; "" where it can."""
+    """Why a worker's node, described by `theirs` (see `_Worker.describe`), cannot compute the same results as this machine; ""
+    where it can."""
     ours = identity()
     if differing := ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]):
         return f"the node {theirs['host']} has other versions ({differing}); install the same on all nodes"
@@ -275,8 +279,9 @@ class _Worker:
         self.store, self.gpu_share, self.operations = store, gpu_share, operations
 
     def describe(self) -> dict[str, Any]:
-        """Set up torch, and return what the engine checks before it submits work: versions, host, node, the store's lock, and
-        `fault`, why torch cannot use the GPU ("" where it can, or none is used)."""
+        """Set up torch, with no more GPU memory than this worker's share, and return what the engine checks before it submits work:
+        the versions of `identity`, `host`, `node`, the store's `lock`, and `fault`, why torch cannot use the GPU ("" where it can,
+        or none is used)."""
         prepare_worker()
         fault = ""
         if self.gpu_share:

@@ -23,7 +23,7 @@ MAX_SAMPLES = 50
 
 class DurationEstimate:
     """Moving average of each operation's seconds, updated by outcomes; UNKNOWN_SECONDS for an operation that has not run.
-    `seconds`: means of earlier runs."""
+    `seconds`: operation → mean of earlier runs, which counts as one duration."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self._mean = {operation: (mean, 1) for operation, mean in seconds.items()}
@@ -38,13 +38,14 @@ class DurationEstimate:
 
 
 URGENT = 0.5
-"""Share of the expected time left: a task whose longest chain of dependents takes longer than this is scheduled first, since it is
-on the critical path."""
+"""Share of the expected time left, which is the guessed seconds of all open tasks over the number of slots: a task that with its
+longest chain of dependents takes at least this share is scheduled first, since it is on the critical path."""
 
 
 class ReadyQueue:
     """The ready tasks of a run in the order of their trials, those of least work first, so that trials end one after another. Tasks
-    on the critical path (see `URGENT`) come before all others."""
+    on the critical path (see `URGENT`) come before all others. `todo`: id → task, in topological order; needs outside of it count
+    as done."""
 
     def __init__(self, todo: Mapping[str, Task], durations: DurationEstimate) -> None:
         self.todo = todo
@@ -72,8 +73,8 @@ class ReadyQueue:
         return len(self._ready)
 
     def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
-        """Remove and return the most urgent ready task (see `ReadyQueue`) and the ready ones next in order, while they are of the
-        same operation, for an engine of `slots` slots.
+        """Remove and return the first ready task in order (see `ReadyQueue`) and the ready ones next in order, while they are of
+        the same operation, for an engine of `slots` slots.
 
         At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a longer task, or one in `unbatched` (ids), is returned alone.
         At least one task must be ready.
@@ -114,7 +115,8 @@ class ReadyQueue:
                 self.put_back(user)
 
     def forget(self, id: str) -> None:
-        """Take a task that has ended, or can never run, out of the expected time left; its dependents are not changed."""
+        """Take a task that has ended, or can never run, out of the expected time left; its dependents, and which tasks are ready,
+        do not change."""
         self._seconds_left -= self._left.pop(id, 0.0)
 
     def dependents(self, id: str) -> list[str]:
@@ -129,8 +131,8 @@ class ReadyQueue:
 
 
 def _places(todo: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[str, int]:
-    """Task → rank of its trial when trials are sorted by work, least first; a task that several trials need has the lowest of their
-    ranks, one that no trial needs comes last."""
+    """Task → rank from 0 of its trial (an attack, with the open tasks that it needs) when trials are sorted by the sum of
+    `seconds`, least first; a task that several trials need has the lowest of their ranks, one that no trial needs comes last."""
 
     def behind(answer: str, known: Collection[str] = ()) -> list[str]:
         found, waiting = {answer}, [answer]

@@ -24,8 +24,10 @@ class TwoPartError(Exception):
 
 
 def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """Sleep for `work.seconds`, then end as `work.ending` says: raise, end or kill this process, or return a product. Its metric
-    `needs` is the number of metrics in the inputs' outcomes, with n the number of inputs."""
+    """Sleep for `work.seconds`, then end as `work.ending` says: raise an exception (TwoPartError, Diverged, MemoryError,
+    SystemExit, KeyboardInterrupt or OSError), kill this process (`crash once`: unless the file $SYNTHC_REHEARSAL_MARK exists, which
+    it makes), or print a line and return a product. The product's metric `needs`, and its tensor `seen` in the file `out`, is the
+    number of metrics in the inputs' outcomes, with n the number of inputs."""
     if work.seconds:  # sleeping for 0 s would yield the core
         time.sleep(work.seconds)
     match work.ending:

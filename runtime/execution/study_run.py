@@ -35,7 +35,7 @@ from runtime.store.runs import PROGRESS_FILE, RecordedRun, load_first_results, l
 @dataclass(frozen=True)
 class Scope:
     """The part of a plan that a run computes: the missing tasks that `answers` (ids) still need; those in `forced` count as
-    missing."""
+    missing. Tasks whose last attempt failed with this code in a way that would recur are left out, unless `retry_failed`."""
 
     answers: tuple[str, ...]
     forced: frozenset[str] = frozenset()
@@ -51,8 +51,9 @@ class StudyRun:
         """Bring the index up to date with the store, find the tasks to compute, and record the run as running, with its plan.
         Commits that cannot be read are quarantined.
 
-        `origin`: where the plan came from (spec, spec_text, texts, argv). `target`: the published database; SynthcError if it is a
-        file that synthc did not make.
+        `origin`: where the plan came from (spec, spec_text, texts, argv, composed). `target`: the published database, which is not
+        changed yet; SynthcError if it is a file that synthc did not make, or its folder is missing or cannot be written.
+        SynthcWarning as of `load_last_run` and `load_first_results`; Unwritable as of `Index`.
         """
         check_target(target)
         self.plan, self.store, self.index, self.target, self.origin, self.scope = plan, store, index, target, origin, scope
@@ -86,8 +87,8 @@ class StudyRun:
         self._write_record("running")
 
     def _declare_claims(self, last: RecordedRun | None) -> list[dict[str, Any]]:
-        """Records of the plan's claims, each with the run, time and number of results at its first declaration and its earlier
-        verdicts."""
+        """Records of the plan's claims, each with the run and time in which its words were first declared, the number of the
+        study's attacks that had results then, and its earlier verdicts. `last`: the last run of the study under the profile."""
         study = self.plan.header.study
         at = self.started.isoformat(timespec="seconds")
         declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
@@ -95,7 +96,8 @@ class StudyRun:
         return carry_on(claims, last.record if last else None, declared, self.store)
 
     def list_changed_code(self) -> list[str]:
-        """A sentence on each plug-in method or attack whose stored results were computed by other code than is installed now."""
+        """A sentence on each plug-in method or attack of the plan whose results in the store, of done tasks that are not forced,
+        were computed by other code than is installed now."""
         stale: dict[tuple[str, str], list[str]] = {}
         for task in self.plan.tasks.values():
             for name, module in own_modules(task.work).items() if self.is_done(task.id) else ():
@@ -113,7 +115,8 @@ class StudyRun:
     def _index_store(self) -> None:
         """Make the index agree with the store for this plan's tasks: an earlier run may have been killed before it wrote rows.
 
-        Missing rows are added, rows of tasks without outcome deleted, commits that cannot be read quarantined.
+        Missing rows of outcomes and attempts are added, rows of tasks without outcome in the store deleted, commits that cannot be
+        read quarantined.
         """
         unknown = {id for id in self.plan.tasks if not has_outcome(self.store, id)}
         self.index.forget(unknown)
@@ -129,8 +132,9 @@ class StudyRun:
         self.index.damaged.clear()  # these commits are retracted already, so the tasks count as not done
 
     def repair(self) -> bool:
-        """Put the tasks whose artifacts were found damaged, and those that need them, into `todo` in place of what it held, without
-        tasks that failed; returns whether there are any."""
+        """If artifacts were found damaged, replace `todo` by all tasks that the run's answers, and the damaged tasks themselves,
+        still need, without tasks that failed and those that need these, and empty `blocked`. Returns whether `todo` then has tasks;
+        False, with nothing changed but pending rows written, if no such task is missing."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
         # With all tasks that they depend on, done or not: an attack reads the artifacts of its whole pipeline.
@@ -151,7 +155,8 @@ class StudyRun:
         return id not in self._to_retract and is_done(self.store, id)
 
     def earlier(self) -> EarlierRuns:
-        """Mean seconds by operation from the index, and each task's number of attempts so far from the store, for the driver."""
+        """For the driver: mean seconds by operation from the index, and a function for the number of attempts at a task that the
+        store has when it is called, those of this run included."""
         return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
 
     def on_submit(self, task: Task) -> None:
@@ -161,9 +166,9 @@ class StudyRun:
             retract(folder_of(self.store, task.id))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
-        """Record the outcome of an attempt: its rows in the index; failed and damaged tasks in this object; the attempt's record,
-        if the worker has not written it. A commit that cannot be read is quarantined. A blocked task is only noted in this
-        object."""
+        """Record the outcome of an attempt: its rows in the index; failed (unless they are tried again) and damaged tasks in this
+        object; the attempt's record, if the worker has not written it. A commit that cannot be read is quarantined. A blocked task
+        is only noted in this object. Unwritable as of `Index`."""
         if outcome.status == "blocked":
             self.blocked[task.id] = outcome.error
             return
@@ -186,10 +191,11 @@ class StudyRun:
         self.index.record_attempt(tried)
 
     def publish_if_due(self, progress: Mapping[str, Any]) -> str:
-        """Publish every few seconds, for at most a tenth of the time; returns why publishing failed, and then the next try is 30
-        seconds later. "" if it did not fail, failed for the same reason as before, or was not due. Unwritable is passed on.
+        """Publish if that is due: 5 seconds after the last publishing began, or ten times as long as it took if that is more, and
+        30 seconds after one that failed. Returns why publishing failed; "" if it did not, failed for the same reason as the last
+        time that it failed, or was not due. Unwritable is passed on.
 
-        `progress` (tasks that are running, time left) is written into the run's folder first, for those who read what is published.
+        `progress` (tasks that are running, time left) is first written to PROGRESS_FILE in the run's folder, if publishing is due.
         """
         started = time.monotonic()
         if started < self._publish_at:
@@ -209,10 +215,12 @@ class StudyRun:
         return ""
 
     def close(self, status: str) -> str:
-        """Lint the results, complete the run's record and publish; returns why it was not published where another process has the
-        database open, else "". Other reasons are raised, as SynthcError.
+        """Lint the results (`findings`), complete the run's record with `status` and publish (`published`); returns why it was not
+        published where another process has the database open, else "". Other reasons are raised, as SynthcError. The index stays
+        open; rows of forced tasks that were not computed again are deleted from it.
 
-        If tasks are missing, the status "done" becomes "failed", or "incomplete" where nothing failed in this run.
+        If tasks that the answers need are missing, the status "done" becomes "failed", or "incomplete" where nothing failed in this
+        run.
         """
         self.index.forget(id for id in self.scope.forced if not is_done(self.store, id))
         self.failures |= {self.plan.tasks[id].address: error for id, error in self.damaged_inputs.items()}
@@ -228,7 +236,8 @@ class StudyRun:
         return ""
 
     def count_missing(self) -> int:
-        """Number of tasks that this run's answers need, directly or not, and that are not done."""
+        """Number of tasks still to compute for this run's answers: those not done among them, and the tasks not done that these
+        need, directly or through others that are not done."""
         return len(self.plan.to_run(self.is_done, self.scope.answers))
 
     def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
@@ -244,7 +253,8 @@ class StudyRun:
         return {id: trace.error for id, trace in traces.items() if trace.given_up}
 
     def _read_results(self) -> RunResults:
-        """The study's results from the index, those of earlier runs included, for lints."""
+        """For lints: the results of the study's current trials from the index, whichever run computed them, the headlines of
+        earlier runs with results, and the changes since the study's first run with results."""
         study, profile = self.plan.header.study, self.plan.profile
         measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
@@ -282,8 +292,9 @@ class StudyRun:
 
 
 def options_to_force(addresses: Sequence[str]) -> str:
-    """Options `--force` whose patterns match these tasks, which are all of one stage or all attacks, at least one: the stage in all
-    shadows, or the trials without their shadows. They may match further tasks of the same arm, or with several arms of all."""
+    """Text of options `--force` whose patterns match the tasks at `addresses`: at least one, all of one stage, or all attacks. They
+    match that stage in all shadows, or the attacks of trials; further tasks may match, of the same arm, or of all arms if the
+    addresses have several."""
     _, in_shadow, stage = addresses[0].rpartition("/")
     arms = {address.partition("#")[0].partition("[")[0] for address in addresses}
     arm = f"{arms.pop()}*" if len(arms) == 1 else "*"
@@ -310,7 +321,8 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
-    """As JSON: a lint finding with title, reason and source; its file is relative to the spec's folder."""
+    """A lint finding for `run.json`, with title, reason and source of its rule. `place` is None for a finding in results; its file
+    is relative to the folder of `spec`."""
     lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))

@@ -19,7 +19,7 @@ from compiler.plan.dag import Task
 MIN_SECONDS_MEASURED = 5.0
 """Duration of a run before its schedule is scaled."""
 STRETCH = (0.7, 2.0)
-"""Limits of the factor by which the schedule is scaled; a ratio beyond is taken for an exception."""
+"""Limits of the factor by which the schedule is scaled; a ratio beyond a limit is replaced by it."""
 SHARE_OF_TIME = 0.02
 """Share of the driver's time that may be spent on this estimate."""
 OF_NETS = ("train", "synthesize")
@@ -75,17 +75,19 @@ class TimeLeft:
         return bool(self._seconds)
 
     def add(self, todo: Mapping[str, Task]) -> None:
-        """Add tasks to compute; ones that have ended count as open again, since they are computed again."""
+        """Add tasks to compute; ones that have ended count as open again, since they are computed again. The next estimate is a new
+        one."""
         self._todo |= todo
         self._guessed |= {id: cost.seconds for id, cost in expect(todo, {}).items()}
         self._ended -= todo.keys()
         self._next_at = 0.0
 
     def end(self, task: str, seconds: float | None, worker: object = None) -> None:
-        """Record that a task of this run ended after `seconds`, on `worker` if that is known; None for one that failed or never
-        started.
+        """Record that a task of this run ended after `seconds` (None: it failed or never started), on `worker`, which is hashable,
+        if that is known.
 
-        The first task of a worker also loads libraries and data: it counts only until another task of the operation ends.
+        The first task of a worker also loads libraries and data: its duration enters the rate of its operation only until a
+        duration of that operation is recorded that is no worker's first.
         """
         self._ended.add(task)
         if seconds is None:
@@ -97,8 +99,8 @@ class TimeLeft:
 
     def estimate(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
         """Seconds left, at `now` (by default the present). `in_flight`: ids of the tasks that one worker computes in turn → when it
-        started, by `time.monotonic`. For a second or more after an estimate its value less the time since is returned, whatever is
-        in flight, unless tasks were added."""
+        started; both times by `time.monotonic`. For a second or more after an estimate its value less the time since, at least 0,
+        is returned, whatever is in flight, unless tasks were added."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:
@@ -122,7 +124,7 @@ class TimeLeft:
         return {id: self._seconds.get(id, self._guessed[id] * rates[task.operation]) for id, task in self._todo.items()}
 
     def _rates(self) -> dict[str, float]:
-        """Operation → rate, measured or averaged over other operations."""
+        """Operation → rate, measured or averaged over other operations; 1 for all where none was measured."""
         rates = {operation: (sums.rate, sums.weight) for operation, sums in (self._measured_first | self._measured).items()}
         sorts = {task.operation: "nets" if task.kind in OF_NETS else task.kind for task in self._todo.values()}
 

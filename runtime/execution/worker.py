@@ -38,7 +38,8 @@ REHEARSAL_OPERATIONS = {"Rehearsal": "runtime.execution.rehearsal"}
 
 @dataclass(frozen=True, eq=False)  # equal by identity: comparing whole works would be slow
 class TaskRequest:
-    """One task for a worker to compute: ids and parameters without data."""
+    """One task for a worker to compute: ids and parameters without data. `needs`: pairs of role and task id; `attempt`: the number
+    of this attempt. Equal only to itself."""
 
     task: str
     work: Work
@@ -59,8 +60,8 @@ MAX_ERROR_LETTERS = 2_000
 
 
 def prepare_worker() -> None:
-    """Set up torch in this process: one thread, and denormal numbers are flushed to zero. One thread because one process per core
-    is faster than one with many threads.
+    """Set up torch in this process: one thread on the CPU, and denormal numbers are flushed to zero there. One thread because one
+    process per core is faster than one with many threads.
 
     Measured on two cores, several processes against one: 6,860 against 6,590 images per second (fp32), 9,100 against 6,085 (bf16).
     """
@@ -74,9 +75,11 @@ def compute(
     dispatch: Sequence[TaskRequest], store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSAL_OPERATIONS
 ) -> list[Outcome]:
     """Compute each task of the dispatch and commit it; returns an outcome for each, in the order of the dispatch. A task that is
-    committed already is not computed again. What a task raises becomes its outcome, `failed`; `Stopped` alone is passed on.
+    committed already is not computed again. What a task raises becomes its outcome, `failed` (a store that cannot be written, too,
+    with the kind of error `storage`); `Stopped` alone is passed on. What is printed meanwhile goes to the attempt's log.
 
-    `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product` computes it.
+    `device`: for `torch.device`. `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product`
+    computes it.
     """
     outcomes = [_compute(request, store, device, operations, alone=len(dispatch) == 1) for request in dispatch]
     return [outcome if isinstance(outcome, Outcome) else outcome.result() for outcome in outcomes]
@@ -86,7 +89,7 @@ def _compute(
     request: TaskRequest, store: Path, device: str, operations: Mapping[str, str], alone: bool
 ) -> Outcome | Future[Outcome]:
     """Compute one task, unless it is committed already, with its output in the attempt's log. Returns its outcome, or a future of
-    it where the artifact is written while the next task of the batch runs. `Stopped` alone is raised."""
+    it if the task is not `alone` in its dispatch: its files are then synced while the next task runs. `Stopped` alone is raised."""
     folder = folder_of(store, request.task)
     provenance = partial(_provenance, request.work, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
     machine.reset_peak_memory()
@@ -129,8 +132,9 @@ def _commit(request: TaskRequest, staged: Staged) -> Outcome:
 
 
 def commit_product(request: TaskRequest, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
-    """Commit a product that this process has computed on the CPU in `seconds`, outside of an engine; an earlier commit of the task
-    is returned instead. OSError where the store cannot be written."""
+    """Commit a product that this process has computed on the CPU from `started` (UTC) in `seconds`, outside of an engine, and
+    return its outcome; an earlier commit of the task is returned instead. OSError where the store cannot be written, ValueError as
+    of `stage`."""
     folder = folder_of(store, request.task)
     if (before := read_committed(folder)) is not None:
         return before
@@ -168,7 +172,8 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
 
 
 def read_committed(folder: Path) -> Outcome | None:
-    """The committed outcome in a task's folder; None if there is none, or if it is damaged, and then it is quarantined."""
+    """The committed outcome in a task's folder; None if there is none, or if it is damaged, and then it is quarantined. Files of
+    tensors are not checked."""
     if not os.path.lexists(folder / "outcome.json"):
         return None
     try:
@@ -209,8 +214,9 @@ def _classify(error: BaseException) -> str:
 
 
 def _is_of_store(error: OSError, store: Path) -> bool:
-    """Whether an error is about the store: it names a file there (other than as not found), or says that a disk is full, read-only
-    or failing and the store accepts no file now, which is tried with a file of PROBE_BYTES.
+    """Whether an error is about the store: it names a path there and is no FileNotFoundError; or it says that a disk or quota is
+    full or a disk is read-only or failing, and no file of PROBE_BYTES can be written to the store now (it is tried, and deleted
+    again).
 
     A failed write does not name its file, and a task may write to another disk.
     """

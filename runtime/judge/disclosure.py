@@ -52,20 +52,23 @@ def discoveries(p: np.ndarray, rate: float = FDR) -> np.ndarray:
 
 
 def listed_members(scores: np.ndarray, member: np.ndarray, rate: float = FDR) -> np.ndarray:
-    """unit, bool: members that are significantly near to the set at the false-discovery rate `rate`."""
+    """unit, bool: members that are significantly near to the set at the false-discovery rate `rate`. scores (higher = nearer),
+    member (bool): by unit."""
     found = np.zeros(len(scores), bool)
     found[np.flatnonzero(member)[discoveries(conformal_p(scores, member), rate)]] = True
     return found
 
 
 def phantoms(scores: np.ndarray, member: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """unit, bool: holdout units at least as near to the set as the farthest listed member; none where none is listed."""
+    """unit, bool: holdout units at least as near to the set as the farthest listed member; none where none is listed. scores
+    (higher = nearer), member, listed (bool): by unit."""
     bar = scores[listed].min() if listed.any() else np.inf
     return ~member & (scores >= bar)
 
 
 def copied_at_least(scores: np.ndarray, member: np.ndarray, error: float = ERROR) -> int:
-    """A lower confidence bound on the number of members that the set copies, at one-sided error `error`.
+    """A lower confidence bound on the number of members that the set copies, at one-sided error `error`; 0 where no copy is shown.
+    scores (higher = nearer), member (bool): by unit.
 
     At each threshold: if c of the members above it are copies, the others above it are a draw without replacement from the
     remaining members and the holdout. The bound is the smallest c that a hypergeometric test does not reject; the largest over
@@ -126,13 +129,13 @@ def detectable(members: int, holdout: int, rate: float = FDR, power: float = POW
 
 @cache
 def _orders() -> np.ndarray:
-    """order × unit: uniform numbers behind the simulated orders."""
+    """REHEARSALS × PREFIX uniform numbers behind the simulated orders, the same at each call; not to be changed."""
     return numpy_generator(0, None, "judge/power").random((REHEARSALS, PREFIX))
 
 
 def holdout_for(members: int, copies: int, rate: float = FDR, power: float = POWER) -> int:
-    """The smallest number of holdout units, of at least two, with which `copies` ≥ 1 copied members are detected (see
-    `detectable`)."""
+    """The smallest number of holdout units, of at least two, with which `copies` ≥ 1 copied members make the list not empty with
+    probability `power` (see `detectable`)."""
     low, high = 1, 2
     while detectable(members, high, rate, power) > copies:
         low, high = high, 2 * high

@@ -17,10 +17,13 @@ FIGURES = ("leakage", "auc", "test_accuracy", "epsilon", "seconds")
 
 
 def check_conditions(plan: Plan, database: Path, origin: str, folder: Path) -> list[ConditionResult]:
-    """Check every condition on every trial that it is about; write `policy.json`, with digest and time, to the run's
-    folder if there is one.
+    """Check every condition of the plan's policy on every trial that it is about (controls only if it names them or selects nothing
+    else); write `policy.json`, with digest and time, to the run's `folder` if that exists. Results are in the order of conditions,
+    then trials.
 
-    A condition fails for a trial without figures, for one that failed its null control, and if it is about no trial.
+    Figures are read from the rows of `comparison` of this origin, study and profile. A condition fails for a trial without the
+    figure, for one that failed its null control, and, at the end of the results, if it is about no trial. SynthcError where the
+    database cannot be read.
     """
     conditions = plan.header.policy
     where = {"origin": origin, "study": plan.header.study, "profile": plan.profile or ""}
@@ -47,7 +50,8 @@ def check_conditions(plan: Plan, database: Path, origin: str, folder: Path) -> l
 
 
 def _figures(row: dict[str, object]) -> dict[str, Metric]:
-    """Name → figure of a trial; without values where it failed its null control."""
+    """Name → figure of a trial, from its row of the view `comparison`: those of FIGURES that are not NULL; all, without values,
+    where the trial failed its null control."""
     if row["null_ok"] is False:
         return {name: Metric(name, None, note="the trial failed its null control") for name in FIGURES}
     ends = {name: [row.get(f"{name}_{end}") for end in ("low", "high")] for name in FIGURES}

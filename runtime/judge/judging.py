@@ -77,7 +77,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The result. `figures`: name, as in a policy → metric."""
+    """The result. `figures`: name, as in a policy, or `NAME/CLASS` → metric; `listed` and `phantoms`: one look for each unit,
+    nearest first."""
 
     answer: Answer
     figures: Mapping[str, Metric]
@@ -104,7 +105,7 @@ class Judgement:
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence."""
+        """The answer and its main reason, in one sentence."""
         share = self.figures["detectable_share"]
         low, members = self.figures["copied_members"].low or 0, self.figures["copied_members"].n or 0
         identical, seen = (int(self.value(f"identical_{side}") or 0) for side in ("members", "holdout"))
@@ -126,7 +127,7 @@ class Judgement:
         return f"{gate}: {why}."
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON, in the documented public form."""
+        """A JSON-ready mapping in the documented public form."""
         figures = {name: _metric_json(metric) for name, metric in self.figures.items()}
         use = {name.removeprefix("use."): of for name, of in figures.items() if name.startswith("use.")}
         return {
@@ -168,11 +169,13 @@ def read_sets(
     image: str,
     label: str,
 ) -> Sets:
-    """Read the sets that are given by name, and check that they fit together; SynthcError where they cannot be judged.
+    """Read the sets that are given by name, and check that they fit together; SynthcError where one cannot be read, or they cannot
+    be judged.
 
-    All but `public` must have images of one size and the same classes, members, holdout and test no image or unit in common, and
-    parts of a split must be as they were drawn. `public` is resized to the others' images. `unit`, `image`, `label`: as for
-    `read_image_set`; `unit` is for members, holdout and test, and None stands for the units of the split that they are of, if any.
+    All but `public` must have at least two images, of one size and the same classes; members, holdout and test no image or unit in
+    common. Where names are those of parts of a split, the parts must be as they were drawn, and `released` not older. `public` is
+    resized to the others' size. `unit`, `image`, `label`: as for `read_image_set`; `unit` is for members, holdout and test, None
+    for the units of their split.
     """
 
     def as_image_set(of: Named, unit: str | None = None) -> ImageSet:
@@ -200,7 +203,7 @@ def read_sets(
 
 
 def _refuse_overlaps(parts: Sequence[ImageSet]) -> None:
-    """SynthcError where an image, or a unit, is in two of the sets."""
+    """SynthcError where an image (by its pixels), or a unit of sets that have named units, is in two of the sets."""
     digests = [one.digests() for one in parts]
     for first in range(len(parts)):
         for second in range(first + 1, len(parts)):
@@ -221,7 +224,7 @@ def _refuse_overlaps(parts: Sequence[ImageSet]) -> None:
 
 def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use: bool = True) -> Judgement:
     """Judge a released set; `policy` None applies the default conditions. Figures about copies and members on the whole count
-    units."""
+    units. `with_use`: measure use too, if there is a test set. Diverged if the loss of a training is not finite."""
     net = _features(sets)
     pool = torch.cat([sets.members.data.images, sets.holdout.data.images])
     first, count = len(sets.members), len(pool)
@@ -263,7 +266,8 @@ def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use
 
 
 def _features(sets: Sets) -> Features:
-    """Features from the public images, or from drawn shapes where none are given."""
+    """Features of a net trained on the public images, or on drawn shapes where none are given (cached by shape); Diverged as of
+    `public_features`."""
     if sets.public is not None:
         return public_features(sets.public.data, sets.public.name)
     return _drawn_features(tuple(sets.members.data.images.shape[1:]))
@@ -282,13 +286,15 @@ def _back(values: np.ndarray, turn: torch.Tensor) -> np.ndarray:
 
 
 def _units(sets: Sets) -> tuple[np.ndarray, np.ndarray]:
-    """image of the pool: index of its unit; and unit, bool: whether it is a member."""
+    """image of the pool (members, then holdout): index of its unit; and unit, bool: whether it is a member."""
     one, two = units_of(sets.members), units_of(sets.holdout)
     return np.concatenate([one.of, two.of + len(one)]), np.arange(len(one) + len(two)) < len(one)
 
 
 def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -> dict[str, Metric]:
-    """Figures of the list and its power: copied members, phantoms, detectable share, holdout needed, null control."""
+    """Name → figure of the list and its power: copied members (their number is `listed`, `low` the lower bound), phantoms,
+    detectable share (no value where the holdout is too small for any), number of holdout units that detect a tenth as many copies,
+    null control. score, member (bool): by unit."""
     members, holdout = int(member.sum()), int((~member).sum())
     fewest = disclosure.detectable(members, holdout)
     able = fewest <= members
@@ -324,7 +330,8 @@ def _identical(sets: Sets) -> dict[str, Metric]:
 def _collection(
     sets: Sets, evidence: Evidence, score: np.ndarray, member: np.ndarray
 ) -> tuple[dict[str, Metric], Product, AuditSettings, str]:
-    """Figures of members on the whole, the audit's artifact and settings, and why the bound on epsilon is (not) stated."""
+    """Name → figure of members on the whole, the audit's artifact and settings, and text on the bound on epsilon: its conditions,
+    or why it has no value, as without a split by coins. score, member (bool): by unit."""
     coins = sets.split is not None and sets.split.coins
     guesses = (max(10, len(score) // GUESSED), 0) if coins and len(score) >= 20 else None
     settings = AuditSettings(tried=("scores",), fpr=("0.01", "0.1"), one_run=coins, guesses=guesses)

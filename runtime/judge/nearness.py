@@ -61,8 +61,9 @@ class Space:
 
     @property
     def nearness(self) -> np.ndarray:
-        """image of the pool: log of crowding over distance, minus its median, divided by the difference of its 80 % quantile and
-        its median (by 1 where they are equal). Distances far below 1 % of the median crowding count as equal."""
+        """image of the pool, higher = nearer to the set: log of (crowding + c) / (distance + c) for c = 1 % of the median crowding,
+        minus its median, divided by the difference of its 80 % quantile and its median (by 1 where they are equal). Because of c,
+        distances far below c count as equal."""
         least = 0.01 * float(np.median(self.crowding)) + 1e-12  # distances below this count as equal: all are copies
         raw = np.log(self.crowding + least) - np.log(self.distance + least)
         middle, high = np.quantile(raw, [0.5, 0.8])
@@ -70,13 +71,19 @@ class Space:
 
 
 def combined(spaces: Mapping[str, Space]) -> tuple[np.ndarray, np.ndarray]:
-    """image of the pool: score, the largest nearness over spaces; and the index of that space."""
+    """image of the pool: score, the largest nearness over spaces, higher = nearer to the set; and the index of that space in the
+    order of `spaces`, of equal ones the first."""
     table = np.stack([space.nearness for space in spaces.values()])
     return table.max(0), table.argmax(0)
 
 
 def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[str, Space]:
-    """Name → space. pool, released: n × channels × height × width, uint8; the pool in an order independent of membership."""
+    """The spaces `pixels` and `features` (of `net`), by name: distances of the images of the pool to the released images and to
+    each other. `tick` is called after each block of images.
+
+    pool, released: n × channels × height × width, uint8; the pool, at least two images, must be in an order independent of
+    membership.
+    """
     return {
         "pixels": _space("pixels", pool, released, _without_brightness, lambda images: views(images, VIEWS), tick),
         "features": _space("features", pool, released, net, lambda images: images[:, None], tick),
@@ -86,7 +93,9 @@ def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[s
 def _space(
     name: str, pool: Tensor, released: Tensor, embed: Callable[[Tensor], Tensor], seen: Callable[[Tensor], Tensor], tick: Tick
 ) -> Space:
-    """Distances in the space of `embed`, nearest over the views that `seen` makes; `tick` is told of progress."""
+    """Distances in the space of `embed` (n images → n × d). The distance to the set is the least over the views of a pool image
+    that `seen` makes (n images → n × view × image, the image itself first); crowding is measured without views. In large searches
+    (FIRST_PASS_FROM) a nearer image may be missed. `tick` is called with steps named `NAME: …`."""
     angles = seen(pool[:1]).shape[1]
     theirs = _embedded(embed, released)
     ours = _embedded(embed, pool) if angles == 1 else None
@@ -110,7 +119,8 @@ def _space(
 
 
 def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """n × d: features of the images. Blocks are written into the result: concatenation would take twice the memory."""
+    """n × d: features of the images, at least one, which `embed` computes in blocks. These are written into the result:
+    concatenation would take twice the memory."""
     first = embed(images[:1])
     made = first.new_empty(len(images), first.shape[1])
     for rows in torch.arange(len(images)).split(AT_ONCE):
@@ -119,8 +129,8 @@ def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _without_brightness(images: Tensor) -> Tensor:
-    """n × d, float32: centred grey levels divided by their norm plus 8 √d, so that the norm is s / (s + 8) for a standard deviation
-    of s grey levels: near 1, but small for a nearly constant image."""
+    """n × d, float32: grey levels of uint8 images, less the image's mean, divided by their norm plus 8 √d. So the norm of the
+    result is s / (s + 8) for a standard deviation of s grey levels: small for a nearly constant image."""
     grey = images.flatten(1).to(torch.float32)
     grey -= grey.mean(1, keepdim=True)
     return grey / (grey.norm(dim=1, keepdim=True) + 8 * grey.shape[1] ** 0.5)
@@ -143,8 +153,9 @@ class Features:
 
 
 def public_features(public: LabeledImages, name: str) -> Features:
-    """Features of a classifier that is trained on at most `PUBLIC_IMAGES` of these images, along their principal components on at
-    most 4,096 of them. `name`: name of the data set."""
+    """Features of a classifier that is trained on at most `PUBLIC_IMAGES` of these images, along at most FEATURES of their
+    principal components on at most 4,096 of them; components with at most 1 % of the first one's standard deviation are left out.
+    `name`: name of the data set. Diverged if the loss of the training is not finite."""
     order = torch.randperm(len(public), generator=generator(0, None, "judge/public"))[:PUBLIC_IMAGES]
     part, classes = public[order], int(public.labels.max()) + 1
     shape = tuple(public.images.shape[1:])

@@ -25,7 +25,7 @@ PAIRS = 24
 
 
 def write_page(path: Path, found: Judgement, with_private: bool = False) -> None:
-    """Write the page; SynthcError where the file cannot be written."""
+    """Write the page (see `page`) to `path`, an older file is replaced; SynthcError where the file cannot be written."""
     try:
         with atomic_write(path.absolute(), synced=False) as beside:
             beside.write_text(page(found, with_private), encoding="utf-8")
@@ -34,7 +34,8 @@ def write_page(path: Path, found: Judgement, with_private: bool = False) -> None
 
 
 def page(found: Judgement, with_private: bool = False) -> str:
-    """The page as HTML; it depends on the judgement and this version of synthc alone. `with_private`: with private images."""
+    """The page as HTML; it depends on the arguments and this version of synthc alone. `with_private`: with images of members and
+    holdout, namely of the listed members and the phantoms, the nearest PAIRS of each, beside their nearest images of the set."""
     environment = Environment(
         loader=PackageLoader("runtime.judge", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -53,7 +54,9 @@ def page(found: Judgement, with_private: bool = False) -> str:
 
 
 def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
-    """Rows (name, value with interval and n, description) of all figures except those of single classes."""
+    """Yield rows (name, text of value, interval and n, description) of all figures except those of single classes; the description
+    of a figure with values by class names the class with the lowest. Where there is no value its text is "not measured", and the
+    description says why if that is known."""
     for name, metric in found.figures.items():
         if "/" in name:
             continue
@@ -69,7 +72,8 @@ def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
 
 
 def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Names of the figures of use, and for each class of members these figures with n, "none" where the class has none."""
+    """Names of the figures of use (none where use was not measured); and for each class of members its name and, in the order of
+    these figures, texts of value and n, "none" where the class has no value."""
     names = [name for name in found.figures if name.startswith("use.") and "/" not in name]
     rows = [(of, [found.figures.get(f"{name}/{of}") for name in names]) for of in found.sets.members.classes]
     return names, [
@@ -78,7 +82,7 @@ def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
 
 
 def _least(found: Judgement, name: str) -> str:
-    """Text that names the class with the lowest value of a figure; "" without values by class."""
+    """A clause, which begins with "; ", on the class with the lowest value of a figure; "" without values by class."""
     classes = {key.partition("/")[2]: of for key, of in found.figures.items() if key.startswith(f"{name}/")}
     shares = {of: one.value for of, one in classes.items() if one.value is not None}
     worst = min(shares, key=lambda of: shares[of], default=None)
@@ -86,7 +90,8 @@ def _least(found: Judgement, name: str) -> str:
 
 
 def _pair(look: Look, side: ImageSet, released: ImageSet) -> tuple[str, str, str]:
-    """Caption of a pair, and both images as base64 of a PNG."""
+    """Caption of a pair, then the real image, from `side` (members or holdout), and its nearest image of the set, as base64 of a
+    PNG."""
     said = f"{look.image}: {look.distance:.3g} in {look.space}, row {look.released} of the set"
     return said, _png(side, look.row), _png(released, look.released)
 

@@ -39,7 +39,9 @@ class ConditionResult:
 
 
 def evaluate(conditions: Sequence[Condition], figures: Mapping[str, Metric], trial: str = "") -> list[ConditionResult]:
-    """The result of every condition on these figures, in order; one whose figure is missing or has no value does not hold."""
+    """The result of every condition on these figures (name → figure), in order; limits are inclusive. A condition does not hold
+    where its figure, or the one of which its limit is a share, is missing or lacks the value or interval end that is read. `trial`:
+    address to put into the results; the conditions' own selectors are not applied."""
     return [_evaluate(condition, figures, trial) for condition in conditions]
 
 
@@ -59,7 +61,7 @@ def _evaluate(condition: Condition, figures: Mapping[str, Metric], trial: str) -
 
 
 def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | None, str]:
-    """A figure's value or interval end (None if there is none), and the reason where there is none, else empty."""
+    """A figure's `end` (`value`, `low` or `high`; None if there is none), and the reason where there is none, else ""."""
     metric = figures.get(name)
     if metric is None:
         return None, f"{name} was not measured" + ("; it takes a study with shadows" if name in STUDIED else "")
@@ -70,6 +72,6 @@ def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | N
 
 
 def policy_digest(conditions: Sequence[Condition]) -> str:
-    """Digest that identifies a policy in a verdict."""
+    """Digest of the conditions, which depends on their order, sixteen hexadecimal digits."""
     text = json.dumps([condition.model_dump(mode="json") for condition in conditions], sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()

@@ -16,7 +16,7 @@ RELEASE = "synthetic_set"
 
 
 def work_of(found: Judgement) -> JudgeSet:
-    """The task that a judgement is; its parameters are digests of the sets and of the policy."""
+    """The task of a judgement, whose parameters are digests of the sets ("" for one that was not given) and of the policy."""
     sets = found.sets
     return JudgeSet(
         released=part_digest(sets.released),
@@ -29,8 +29,9 @@ def work_of(found: Judgement) -> JudgeSet:
 
 
 def product_of(found: Judgement, judged: datetime) -> Product:
-    """The artifact: the audit of the nearness scores, every figure (`use.accuracy` also as `test_accuracy`), the verdict and its
-    time; no image."""
+    """The artifact: tensors, metrics and notes of the audit of the nearness scores, its attack metrics at the release level
+    RELEASE; the judgement's other figures as metrics, `use.accuracy` also as `test_accuracy`; and as the note `judgement` its JSON
+    form with `judged`, the time. No image."""
     named = ("auc", "null_auc", "tpr@fpr=0.01", "tpr@fpr=0.1", "epsilon_lower")  # already among the audit's metrics
     own = tuple(metric for name, metric in found.figures.items() if name not in named)
     accuracy = [replace(found.figures["use.accuracy"], name="test_accuracy")] if "use.accuracy" in found.figures else []
@@ -42,5 +43,5 @@ def product_of(found: Judgement, judged: datetime) -> Product:
 
 
 def headline(found: Judgement) -> dict[str, Any]:
-    """The headline in the fields of a study's `audit.headline`: nearness scores as an attack."""
+    """The headline in the fields of a study's `audit.headline`: the nearness scores as an attack, at the release level RELEASE."""
     return headline_of(found.product, found.settings) | {"release": RELEASE}

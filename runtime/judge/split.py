@@ -64,8 +64,8 @@ class Units:
 
 
 def units_of(data: ImageSet) -> Units:
-    """The units of a set: those that the user names (else single images), merged where they have equal images, which could end up
-    on both sides."""
+    """The units of a set: those of `data.units`, without these single images; units that share an image, equal in shape and pixels
+    (its class does not matter), are merged into one."""
     digests = data.digests()
     parent = list(range(len(digests)))
 
@@ -87,8 +87,9 @@ def units_of(data: ImageSet) -> Units:
 
 
 def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
-    """unit: index of its part in PARTS. `strata` (unit: class) is used if the design is stratified. SynthcError where a size is
-    no part of the units, or members or holdout would be empty."""
+    """unit: index of its part in PARTS, determined by the units' digests and the design. `strata` (unit: integer class) is used
+    only if the design is stratified. SynthcError where a size is not from 0 to below the number of units, or members or holdout
+    would be empty."""
     key = _digest([*sorted(units.digests), json.dumps(design.as_json)]).encode()
     lots = [blake2b(digest.encode(), key=key, digest_size=8).digest() for digest in units.digests]
     coins = np.array([lot[-1] & 1 for lot in lots])  # the last bit, since the order depends on the first ones
@@ -120,12 +121,13 @@ def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
 
 
 def _uniform(key: bytes, label: int) -> float:
-    """A number from 0 to 1, fixed by key and label."""
+    """A number in [0, 1), determined by key and label."""
     return int.from_bytes(blake2b(str(label).encode(), key=key, digest_size=7).digest(), "big") / 2**56
 
 
 def _count(size: Fraction | int, total: int, what: str) -> int:
-    """Number of units of a size, a share being rounded; SynthcError where it is no part of the units."""
+    """Number of units of a size, of which a Fraction is a share of `total`, rounded; SynthcError where the number is not from 0 to
+    below `total`, or is 0 for the holdout. `what`: name of the size, `holdout` or `test`."""
     count = size if isinstance(size, int) else round(size * total)
     if not 0 <= count < total or (what == "holdout" and not count):
         raise SynthcError(f"--{what} {size}: of {plural(total, 'unit')} that is {count}; wanted is a part of them")
@@ -167,11 +169,12 @@ def part_digest(data: ImageSet) -> str:
 
 
 def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
-    """Draw a split and write its parts into the folder `target`, new or empty, and the record `split.json`; SynthcError where the
-    folder holds anything or cannot be written, or the split cannot be drawn (`draw`).
+    """Draw a split and write its parts into the folder `target`, new or empty, and last the record `split.json`, which is returned;
+    SynthcError where the folder holds anything or cannot be written, or the split cannot be drawn (`draw`).
 
-    A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part. `unit`: what the
-    record says of the units; None for `image`.
+    A folder of images gives a folder per part, with subfolders by class, and `units.csv` if a unit has several images; other
+    formats give an .npz per part, of `images`, `labels` (numbers, not names), `row` (in `data`) and `unit`. An empty part gives
+    nothing. `target` gets the permissions 0700. `unit`: what the record says of the units; None for `image`.
     """
     if (target / FILE).exists():
         raise SynthcError(f"{target}: holds a split, drawn {read_split(target).drawn:%Y-%m-%d %H:%M} UTC; nothing is drawn again")
@@ -203,7 +206,8 @@ def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) 
 
 
 def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, name: str) -> str:
-    """Write one part and return its digest, "" for an empty part."""
+    """Write the images `rows` of `data` as the part `name` (see `write_split`) and return the part's digest; for no rows nothing is
+    written, and the digest is ""."""
     if not len(rows):
         return ""
     if data.files:
@@ -222,7 +226,8 @@ def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, na
 
 
 def read_split(folder: Path) -> Split:
-    """The record of the split in a folder; SynthcError where the file is missing, damaged or of another version."""
+    """The record of the split in a folder; SynthcError where the file is missing, cannot be read or parsed, lacks a field, or is of
+    another version."""
     path = folder / FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -235,8 +240,8 @@ def read_split(folder: Path) -> Split:
 
 
 def find_split(paths: Sequence[str]) -> Split | None:
-    """The split whose folder holds all of these parts; None if none is in a split. SynthcError for parts of different
-    splits, or if only some are in one."""
+    """The split in whose folder, directly, all of these parts (paths) are; None if none is in a split. SynthcError for parts of
+    different splits, if only some are in one, and as of `read_split`."""
     folders = {path: folder for path in paths if ((folder := Path(path).absolute().parent) / FILE).exists()}
     if len(set(folders.values())) > 1 or 0 < len(folders) < len(paths):
         said = ", ".join(f"{path} of {folders.get(path, 'none')}" for path in paths)
@@ -245,7 +250,8 @@ def find_split(paths: Sequence[str]) -> Split | None:
 
 
 def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
-    """SynthcError if a part differs from the record: images were added, removed or changed, or the split was drawn again."""
+    """SynthcError if the images of a part, or their classes, differ from the record: some were added, removed or changed, or the
+    split was drawn again. `parts`: name in PARTS → set."""
     for name, data in parts.items():
         if part_digest(data) != split.digests.get(name):
             raise SynthcError(
@@ -255,8 +261,8 @@ def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
 
 
 def check_age(split: Split, made: ImageSet) -> None:
-    """SynthcError if all files of a set are older than the split: the set was not made from these members. A set without files on
-    disk is not checked."""
+    """SynthcError if all files of a set were last modified before the split was drawn: the set was not made from these members. A
+    set without files on disk is not checked."""
     files = made.files or ((Path(made.name),) if Path(made.name).exists() else ())
     newest = max((file.stat().st_mtime for file in files), default=None)
     if newest is not None and datetime.fromtimestamp(newest, UTC) < split.drawn:

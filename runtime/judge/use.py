@@ -34,9 +34,12 @@ STEPS = 600
 def measure_use(
     released: LabeledImages, members: LabeledImages, test: LabeledImages, classes: tuple[str, ...], net: Features, tick: Tick
 ) -> Iterator[Metric]:
-    """Metrics of use, each for all images and for each class that has images (`use.accuracy/3`): `accuracy` of a classifier trained
-    on the set, `accuracy_of_as_many` and `accuracy_of_members` of ones trained on as many members and on all, `covered`,
-    `plausible`."""
+    """Yield metrics of use, shares with intervals, each over all images and over each class that has images (`use.accuracy/3`):
+    `accuracy` on the test set of a classifier trained on the set, `accuracy_of_as_many` and `accuracy_of_members` of ones trained
+    on as many members (class-balanced; all if the set is larger) and on all; `covered`, the share of test images that have an image
+    of the set in their ball, and `plausible`, the share of the set's images that are in a test image's ball, which in the features
+    of `net` reaches to its third nearest other test image. Diverged if the loss of a training is not finite. `test`: at least two
+    images. `tick` is called after each training."""
     shape = tuple(members.images.shape[1:])
     middle = (0.5,) * shape[0]
     card = Card("members", len(members), len(test), len(classes), shape, middle, middle, "", "")  # type: ignore[arg-type]
@@ -55,7 +58,8 @@ def measure_use(
 
 
 def _right(data: LabeledImages, test: LabeledImages, card: Card) -> Tensor:
-    """test image, bool: whether a classifier trained on `data` predicts it correctly."""
+    """test image, bool: whether a classifier trained on `data` predicts it correctly; Diverged if the loss of its training is not
+    finite."""
     device, seeds = torch.device("cpu"), Seeds(0, 0, 0)
     recipe = Recipe(**RECIPE)  # type: ignore[arg-type]
     training = Training(
@@ -67,7 +71,8 @@ def _right(data: LabeledImages, test: LabeledImages, card: Card) -> Tensor:
 
 
 def _shares(name: str, hits: Tensor, labels: Tensor, classes: tuple[str, ...], note: str) -> Iterator[Metric]:
-    """Share of hits with its Clopper–Pearson interval, over all images and over each class that has images."""
+    """Yield the share of `hits` (image: bool) with its 95 % Clopper–Pearson interval, over all images as `NAME` and over each class
+    that has images as `NAME/CLASS`. `labels`: image: index of its class."""
     yield _share(name, hits, note)
     for label, of in enumerate(classes):
         if (there := labels == label).any():

@@ -25,9 +25,9 @@ SHOWN = 5
 
 
 def answer(trials: Iterable[Row]) -> list[str]:
-    """The answer of a study, up to three sentences for each data set: which ways of training (labels of trials) leak more than the
-    reference, which do not, which are undecided, doubtful or not measured. One sentence that nothing was measured where there is no
-    trial.
+    """The answer of a study from its rows of the view `comparison`, up to three sentences for each data set: which ways of training
+    (labels of trials) leak more than the reference, which do not, which are undecided, doubtful or not measured. One sentence that
+    nothing was measured where there is no trial.
 
     Controls are left out, and count as no trial. Of each data set one kind of trials is judged: the synthetic ones; without these
     the undefended ones; without both the DP-SGD ones. A label whose replicates are judged differently is undecided.
@@ -47,7 +47,7 @@ def answer(trials: Iterable[Row]) -> list[str]:
 
 
 def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
-    """The sentences on the trials of one data set (at least one), controls left out before."""
+    """Yield the sentences of `answer` on the trials of one data set: at least one trial, no controls."""
     references = {replicate: choose_reference(rows, replicate) for replicate in {row["replicate"] for row in rows}}
     kinds: dict[str, set[str]] = {}
     first: dict[str, Row] = {}
@@ -84,7 +84,7 @@ def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
-    """One sentence on the trials that are undecided, doubtful or missing; none without such trials."""
+    """Yield one sentence on the trials that are undecided, doubtful or missing; none without such trials."""
     parts = []
     if found["undecided"]:
         parts.append(f"undecided, since the intervals leave it open: {_list(found['undecided'])}")
@@ -144,7 +144,8 @@ def _name_reference(reference: Row | None, rows: Sequence[Row]) -> str:
 
 
 def _name_place(rows: Sequence[Row]) -> str:
-    """The false-positive rate and the canaries of the headline in words, each of the first row that has it; "" without both."""
+    """` at FPR on GROUP canaries`: false-positive rate and canary group of the headline, each of the first row that has it, and
+    left out where no row has it."""
     fpr = next((row["fpr"] for row in rows if row["fpr"] is not None), None)
     canaries = next((row["canaries"] for row in rows if row["canaries"]), None)
     at = "" if fpr is None else f" at {format_percent(fpr)} FPR"
@@ -152,8 +153,8 @@ def _name_place(rows: Sequence[Row]) -> str:
 
 
 def _list(rows: Sequence[Row]) -> str:
-    """Labels of trials with their leakage, largest first, the first SHOWN by name; then the ranges of the accuracies and costs of
-    all."""
+    """Text: labels of trials with their leakage, largest first, at most SHOWN and how many more; then the ranges of the accuracies
+    and costs of all."""
     ordered = sorted(rows, key=lambda row: -(row["leakage"] or 0.0))
     leaked = ["not resolvable" if row["leakage"] is None else format_percent(row["leakage"], ".1f") for row in ordered]
     names = [f"{row['label']} ({what})" for row, what in zip(ordered, leaked, strict=True)]
@@ -216,8 +217,8 @@ def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> 
 
 
 def _name_sides(pair: Row, labels: Mapping[str, str]) -> tuple[str, str]:
-    """Names of a pair's two sides: the trials; where these are the same, also what the two selectors differ in (canaries, stratum,
-    release level). The right side is "" where the pair has none."""
+    """Names of a pair's two sides: those of the trials; where these are the same, each with what its selector says of canaries,
+    stratum and release level, as far as the selectors differ. The right side is "" where the pair has none."""
     left, right = (labels.get(str(pair[side]), str(pair[side] or "")) for side in ("left", "right"))
     if left == right:
         words = [json.loads(pair.get(f"{side}_selector") or "{}") for side in ("left", "right")]

@@ -6,8 +6,8 @@ from __future__ import annotations
 def format_interval(
     value: float | None, low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0, unit: str = ""
 ) -> str:
-    """`value [low, high]`, each times `scale`, with `unit` behind the value; `value no interval` without both ends, "" without a
-    value."""
+    """`value [low, high]`, each times `scale`, with `unit` behind the value; `value no interval` where an end is None, "" where the
+    value is."""
     return "" if value is None else f"{scale * value:{spec}}{unit} {format_ends(low, high, spec, scale)}"
 
 

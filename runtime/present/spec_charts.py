@@ -28,10 +28,10 @@ def missing(plan: Plan, database: Path) -> bool:
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
     """Write the files of the declared charts into `folder`, which is made; yields a sentence on each file, and on letters that no
-    font has. A gallery shows no private images. Nothing is written before the first sentence is asked for.
+    font has. A gallery shows no private images. The work is done as sentences are asked for, none before the first.
 
-    SynthcError where the folder cannot be made, a chart cannot be written, or the database cannot be read; OSError where an image
-    of a gallery cannot be written.
+    SynthcError where the folder cannot be made, a chart cannot be drawn (`charts.draw`) or written, or the database cannot be read;
+    OSError where an image of a gallery cannot be written.
     """
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts
@@ -76,6 +76,6 @@ def _query(plan: Plan, chart: Chart) -> str:
 
 
 def _trials(plan: Plan, chart: Chart) -> list[str]:
-    """Addresses of the trials that a chart shows, as its `of` selects them; all without `of`."""
+    """Addresses of the trials that a chart shows, as its `of` selects them; all, controls too, without `of`."""
     trials = [planned.trial for planned in plan.trials]
     return [trials[place].address for place in select_trials(chart.of, trials)]

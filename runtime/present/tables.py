@@ -44,9 +44,10 @@ HEADS = {
 def comparison(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], only: Sequence[str] = tuple(HEADS)
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the comparison for a paper, in the columns `only` (keys of HEADS): one row per trial in the order of
-    paradigms, undefended first. A figure has its interval, if any, or is "not resolvable" or "not measured"; the best of a column
-    is a `Best`. Names of doubts and controls stand behind the trial's label."""
+    """Headings and cells of the comparison for a paper, from columns and rows of the view `comparison`, in the columns `only` (keys
+    of HEADS, else KeyError): one row per trial in the order of paradigms, undefended first. Accuracy, leakage, AUC and seconds have
+    their interval or "no interval", and the best of each is a `Best` (`_find_best`). What is missing is "not resolvable", "not
+    measured", "none" (epsilon without DP-SGD) or "" (counts). Names of doubts and controls stand behind the trial's label."""
     trials = order_by_paradigm(rows_of(columns, rows))
     better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
     best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
@@ -83,8 +84,8 @@ def _print_epsilon(trial: Row) -> str:
 
 def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of the claims for a paper, a row for each: statement, measured effect as a sentence, verdict over all
-    claims, and whether the claim was declared before the first result, after it, or at an unknown time. `labels`: address of a
-    trial → its name."""
+    claims, and whether the claim was declared before the first result, after it, or at an unknown time. rows, pairs: of the views
+    `claim` and `claim_pair`; `labels`: address of a trial → its name."""
     body = []
     for claim in rows:
         of_it = [pair for pair in pairs if pair["claim"] == claim["claim"]]
@@ -96,8 +97,8 @@ def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str])
 def latex_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, full: bool, broken: Sequence[int] = (0,)
 ) -> str:
-    """A LaTeX table float, one or two columns (`full`) wide, with booktabs, tabularx, caption and label; cells are escaped, columns
-    of figures right-aligned.
+    """A LaTeX table float, one column of the page wide or, if `full`, two, with booktabs, tabularx, caption and the label
+    `tab:synthc`; cells are escaped, a `Best` is bold, columns of figures are right-aligned.
 
     The columns with the indices `broken` share what room there is and break their lines; the others keep to one line.
     """
@@ -121,7 +122,8 @@ def latex_table(
 
 
 def describe_comparison(trials: Sequence[Row]) -> str:
-    """A caption: definition of leakage, meaning of brackets and bold, numbers of models and scores behind the figures."""
+    """A caption for the trials (rows of the view `comparison`): definition of leakage, meaning of brackets and bold, numbers of
+    models and scores behind the figures; several values are joined by "or", "unknown" stands for none."""
 
     def say(name: str) -> str:
         values = sorted({value for row in trials if (value := row[name]) is not None})
@@ -141,7 +143,8 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
     """The trial whose interval of the figure `name` is better than, and does not overlap, those of all others; None if there is
     none, or fewer than two trials have an interval. `sign`: 1 if more is better, -1 if less is.
 
-    Intervals apart are a stricter demand than a significant difference; controls and what is doubtful do not take part.
+    Intervals apart are a stricter demand than a significant difference. Controls, doubtful trials and trials without an interval do
+    not take part.
     """
     spans = [
         (*sorted((sign * trial[f"{name}_low"], sign * trial[f"{name}_high"])), trial)
@@ -156,8 +159,8 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
     """The table as text in the format `how`: csv, json (a list of objects), markdown, html; any other `how` is a table for the
-    terminal, with the number of rows. Numbers that are not finite are null in json and empty in csv. `null`: text for missing
-    values in the terminal's table."""
+    terminal, with the number of rows (`_align`). Missing values, and in json and csv numbers that are not finite, are null in json,
+    empty in csv, NULL in markdown and html, and `null` in the terminal's table. A `Best` is bold in markdown and html."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
@@ -208,7 +211,8 @@ def _escape(values: Sequence[Any], escaped: Callable[[str], str], bold: str, cel
 
 
 def _holds_figures(cells: Sequence[str]) -> bool:
-    """Whether a LaTeX column is right-aligned: it has a figure, and each cell is a figure or says that there is none."""
+    """Whether a LaTeX column is right-aligned: it has a figure (a cell that begins with a digit or a minus and a digit), and each
+    other cell is empty or says that there is none."""
     there = [cell for cell in cells if cell not in ("", "none", UNRESOLVABLE, NOT_MEASURED)]
     return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
 
@@ -217,7 +221,8 @@ def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]], null: str) -> 
     """A table with aligned columns and its number of rows; all cells longer than MAX_CELL_LETTERS are shortened where it is wider
     than the terminal (160 letters where standard output has no known width).
 
-    On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
+    Where standard output is a terminal, and too narrow even so, columns go on in further blocks below, each of which begins with
+    the column that tells rows apart (`_key`).
     """
     cells = [[_print(value, null) for value in row] for row in rows]
 
@@ -246,7 +251,8 @@ def _key(cells: Sequence[Sequence[str]]) -> int:
 
 
 def _split(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
-    """Indices of columns, in blocks that fit into the width `room`; from the second block on the key column comes first."""
+    """Indices of columns, in blocks that fit into the width `room`, where one column besides the key column does; from the second
+    block on the key column comes first."""
     blocks: list[list[int]] = [[]]
     for at, width in enumerate(widths):
         block = blocks[-1]

@@ -44,9 +44,11 @@ CHECKPOINT_PATTERN = "checkpoint-*"
 
 @contextlib.contextmanager
 def lock_store(store: Path) -> Iterator[None]:
-    """Lock the store for one run until the block ends; makes it, and `store.json`, if they do not exist.
+    """Lock the store for one run until the block ends; its file `lock` names this process meanwhile. The store and `store.json` are
+    made if they do not exist; a new or empty folder becomes accessible to its owner alone.
 
-    SynthcError if another run has locked it, a newer version made it, `store.json` is damaged, or the disk or its locks fail.
+    SynthcError, without waiting, if another run has locked it; also if a newer version made it, `store.json` is damaged, or the
+    disk or its locks fail.
     """
     try:
         if not store.exists():
@@ -74,7 +76,7 @@ def lock_store(store: Path) -> Iterator[None]:
 
 
 def warn_of_others(store: Path) -> str:
-    """A sentence where others than its owner may enter the store, else ""."""
+    """A sentence for the user if the permissions of the store's folder give its group or others any right, else ""."""
     if not store.stat().st_mode & 0o077:
         return ""
     return f"other users of this machine may read private images in it; `chmod 700 {shlex.quote(str(store))}` keeps them out"
@@ -89,8 +91,8 @@ def _read_owner(store: Path) -> str:
 
 
 def may_be_running(store: Path) -> bool:
-    """Whether a run may be using the store: False if no lock is recorded, or its process is of this machine and `/proc` has
-    it not."""
+    """Whether a run may be using the store: False if the file `lock` names no process, or one of this machine that has ended
+    (`/proc` does not have its number); else True."""
     owner = re.fullmatch(r"pid (\d+) on (.+), since .*", _read_owner(store))
     return owner is not None and (owner[2] != machine.host() or Path(f"/proc/{owner[1]}").exists())
 
@@ -98,9 +100,9 @@ def may_be_running(store: Path) -> bool:
 def read_mark(store: Path) -> dict[str, Any]:
     """The content of `store.json`: the store's version, and `origin`, the store's name in databases that gather several.
 
-    If the file is missing, or has no origin, it is written. The origin of a new store is the folder's name and eight random
-    hexadecimal digits; if `store.json` is lost, that of the latest recorded run which has one.
-    SynthcError if a newer synthc made the store, or if the mark is damaged.
+    If the file is missing, or has no origin, it is written. The origin of a new store is the name of its folder (of the folder
+    above a hidden one) and eight random hexadecimal digits; if `store.json` is lost, that of the latest recorded run which has one.
+    SynthcError if a newer synthc made the store, or if `store.json` is there and damaged.
     """
     path, found = store / "store.json", None
     try:
@@ -133,7 +135,8 @@ def read_origin(store: Path) -> str | None:
 
 
 def folder_of(store: Path, task: str) -> Path:
-    """The folder of a task; ValueError for anything but sixteen hexadecimal digits, so no id can leave the store."""
+    """The folder of a task, whether or not it exists; ValueError for anything but sixteen hexadecimal digits (lower case), so that
+    no id leads out of the store."""
     if not re.fullmatch(r"[0-9a-f]{16}", task):
         raise ValueError(f"{task!r} is no task id: sixteen hexadecimal digits are")
     return store / task[:2] / task
@@ -150,7 +153,7 @@ def has_outcome(store: Path, task: str) -> bool:
 
 
 def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """The content of a `.safetensors` file with these tensors."""
+    """The content of a `.safetensors` file with these tensors (by name), of which copies on the CPU are written."""
     import torch
     from safetensors.torch import save  # torch is slow to import, and a run that finds everything done needs none
 
@@ -169,7 +172,7 @@ def quarantine(folder: Path) -> None:
 
 
 def retract(folder: Path) -> None:
-    """Delete the commit of a task that is to be computed again; its other files are overwritten then."""
+    """Delete a task's `outcome.json`, if there is one, so that the task counts as not done; its other files stay."""
     (folder / "outcome.json").unlink(missing_ok=True)
 
 
@@ -180,8 +183,8 @@ class Artifact:
     folder: Path
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
-        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task has no such file, Corrupt if it is gone or was
-        changed."""
+        """All tensors of `<stem>.safetensors` by name, on the CPU, read anew at each call. KeyError if the outcome lists no such
+        file; Corrupt if the file or the outcome is gone or was changed."""
         from safetensors.torch import load
 
         return load(self.content(stem))
@@ -207,8 +210,8 @@ class Artifact:
         return content
 
     def ancestry(self) -> list[Artifact]:
-        """This artifact and all artifacts that it depends on, directly or not, each once; Corrupt if one's `task.json` cannot be
-        read."""
+        """This artifact, first, and all artifacts that it depends on, directly or not, each once, done or not; Corrupt if the
+        `task.json` of one is gone or damaged."""
         found: dict[str, Artifact] = {}
         waiting = [self]
         while waiting:
@@ -228,7 +231,7 @@ class Artifact:
 
     @property
     def stems(self) -> list[str]:
-        """Stems of the task's files of tensors, sorted."""
+        """Stems of the task's files of tensors, sorted; [] for figures of another store. Corrupt as of `outcome`."""
         return sorted(name.removesuffix(".safetensors") for name in self.outcome["files"])
 
     @cached_property
@@ -251,7 +254,8 @@ class Artifact:
         return content
 
     def metric(self, name: str) -> float | None:
-        """Value of the first metric of this name; None if the task has none, or its value is not resolvable."""
+        """Value of the first metric of this name; None if the task has none, or its value is not resolvable. Corrupt as of
+        `outcome`."""
         return next((row["value"] for row in self.outcome["metrics"] if row["name"] == name), None)
 
 

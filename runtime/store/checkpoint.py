@@ -32,7 +32,8 @@ from runtime.store.artifacts import CHECKPOINT_PATTERN, encode_tensors
 from runtime.store.files import atomic_write, digest_of
 
 INTERVAL_SECONDS = 300.0
-"""Time between checkpoints: the most computation that a kill loses."""
+"""Time since its start, or its last checkpoint, after which a loop saves one at the end of a step; a loop that ends sooner saves
+none."""
 
 MAX_POINTS = 50
 """Most points of a stored loss curve."""
@@ -46,8 +47,8 @@ class TaskLoops:
     logged: dict[str, list[list[Tensor]]] = field(default_factory=dict)
 
     def curves(self) -> dict[str, list[tuple[int, float | None]]]:
-        """Name of a loop → its losses as of `thin`; several loops of one name are numbered from 1; a loop that logged none is left
-        out."""
+        """Name of a loop → its losses as of `thin`; several loops of one name are called `<name> 1`, `<name> 2` …; a loop that
+        logged none is left out."""
         names = {
             name: [f"{name} {place + 1}" if len(all) > 1 else name for place in range(len(all))]
             for name, all in self.logged.items()
@@ -59,7 +60,7 @@ class TaskLoops:
 
 def thin(losses: Sequence[Tensor]) -> list[tuple[int, float | None]]:
     """Thin a loss curve, which is not empty: divide it into up to MAX_POINTS spans, whose lengths differ by at most one; for each,
-    the number of losses up to its end and its mean loss, rounded to five digits (None where that is not finite)."""
+    the number of losses up to its end and its mean loss, to five significant digits (None where that is not finite)."""
     values = torch.tensor([float(loss) for loss in losses], dtype=torch.float64)
     points, seen = [], 0
     for span in values.tensor_split(min(MAX_POINTS, len(values))):
@@ -78,7 +79,8 @@ Parts = dict[str, Part]
 
 @contextlib.contextmanager
 def checkpoints_in(folder: Path) -> Iterator[TaskLoops]:
-    """Loops in this block save checkpoints in `folder`, which are deleted when the block ends without an error."""
+    """Let the loops that begin in this block save their checkpoints in `folder`, and yield the `TaskLoops` with their losses. When
+    the block ends without an exception, all checkpoints in `folder` are deleted, those of other source code, too."""
     loops = TaskLoops(folder)
     token = _task.set(loops)
     try:
@@ -90,13 +92,15 @@ def checkpoints_in(folder: Path) -> Iterator[TaskLoops]:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Whether a loop of the task in `folder` has saved a checkpoint."""
+    """Whether a checkpoint lies in `folder`, that of a task, whichever loop, attempt or source code saved it."""
     return any(folder.glob(CHECKPOINT_PATTERN))
 
 
 class loop:  # lower case: it is used as `range` is
-    """The remaining steps of a loop, to iterate over once. `parts` are restored in place when it is made, and saved between steps.
-    A part that is None is ignored.
+    """The remaining steps, from `start` to `steps` - 1, of the loop `name`, to iterate over once. `parts` (a part that is None is
+    ignored) are restored in place when the object is made, if an earlier attempt of the same source code saved this loop; they are
+    saved after a step when INTERVAL_SECONDS have passed, and after the last step if the loop was saved before. Outside of
+    `checkpoints_in` neither happens.
 
     `losses`: all logged losses, those before an interruption included.
     """
@@ -130,7 +134,8 @@ class loop:  # lower case: it is used as `range` is
         self._is_long, self._saved_at = True, time.monotonic()
 
     def _resume(self) -> int:
-        """Restore the parts. Returns the next step; 0 where there is no checkpoint, or a damaged one."""
+        """Restore the parts, and return the next step; where there is no checkpoint, or a damaged one, change nothing and return
+        0."""
         if self._path is None or not self._path.exists():
             return 0
         digest, content = (whole := self._path.read_bytes())[:16], whole[16:]

@@ -48,9 +48,10 @@ class Staged:
         return [*self.outcome.files, "outcome.json"]
 
     def commit(self) -> Outcome:
-        """Sync the files, rename them in the order of `names`, then write `attempt.json`; returns the outcome.
+        """Sync the files and `task.json`, rename them in the order of `names`, then write `attempt.json`; returns the outcome.
 
-        OSError if the disk fails. Whatever fails before all are renamed, files that still have temporary names are deleted.
+        OSError if the disk fails; if it fails at `attempt.json`, the task is committed all the same. Whatever fails before, files
+        that still have temporary names are deleted.
         """
         paths = [self.folder / name for name in self.names]
         try:
@@ -70,9 +71,10 @@ class Staged:
 
 
 def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]], outcome: Outcome) -> Staged:
-    """Write `files` (stem → named tensors) and the outcome with their digests under temporary names in `folder`.
+    """Write `files` (stem → named tensors) and `outcome`, with their digests as its `files`, under temporary names in `folder`.
 
-    If that fails, the temporary files are deleted.
+    Whatever fails, the temporary files are deleted: OSError if the disk fails, ValueError if the outcome holds a NaN or an
+    infinity.
     """
     digests: dict[str, str] = {}
     staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
@@ -89,7 +91,8 @@ def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]],
 
 
 def commit_async(commit: Callable[[], Outcome]) -> Future[Outcome]:
-    """Run a commit in another thread."""
+    """Run `commit` in another thread, MAX_THREADS of them at the same time at most; returns the future of what it returns or
+    raises."""
     return _threads("commit").submit(commit)
 
 

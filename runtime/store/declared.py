@@ -18,11 +18,12 @@ FOUND = ("verdict", "effect", "low", "high")
 
 
 def carry_on(claims: Iterable[Record], before: Mapping[str, Any] | None, declared: Record, store: Path) -> list[Record]:
-    """Records of a run's claims with their history: `declared`, kept from the last run's claim of that name if its words are the
-    same, and `earlier`, to which that claim's earlier verdicts are added, and its last one if its task was another.
+    """Copies of the records `claims` of a run, with the history that the claim of the same name has in `before`, the record of the
+    last run of the study under the profile.
 
-    `before`: record of the last run of the study under the profile; without one `earlier` stays. `declared`: the value for claims
-    with new words.
+    Their field `declared` is that of this last claim if its words are the same, else the argument `declared`. To their field
+    `earlier` are added the last claim's earlier verdicts and, if its task was another one with a known verdict, this verdict with
+    its run and words. Without a last claim, or with `before` None, `earlier` stays.
     """
     known = {claim["claim"]: claim for claim in before["claims"]} if before else {}
     return [_carry_on_one(claim, known.get(claim["claim"]), declared, before, store) for claim in claims]
@@ -40,7 +41,8 @@ def _carry_on_one(claim: Record, old: Record | None, declared: Record, before: M
 
 
 def find_verdict(store: Path, task: str) -> Record | None:
-    """Verdict, effect and interval of a claim's task; None where it has no outcome, or one that cannot be read."""
+    """`verdict`, `effect`, `low` and `high` (of the effect's interval) of a claim's task; None where it has no outcome, or one that
+    is damaged or no claim's."""
     try:
         outcome = Artifact(folder_of(store, task)).outcome
         (metric,) = (metric for metric in outcome["metrics"] if metric["name"] == "claim")

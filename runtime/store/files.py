@@ -16,9 +16,10 @@ from compiler.errors import SynthcError
 
 @contextlib.contextmanager
 def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`, which is renamed to `path` if the block ends without an exception.
+    """Yield a temporary path in the folder of `path`, for a file that the block makes. It is renamed to `path`, and replaces what
+    is there, if the block ends without an exception; else it is deleted.
 
-    `synced`: sync the content to disk before that.
+    `synced`: sync the content to disk before it is renamed.
     """
     temp = temp_path(path)
     try:
@@ -32,7 +33,7 @@ def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
 
 
 def temp_path(path: Path) -> Path:
-    """This process's temporary path for a file that is then renamed to `path`."""
+    """This process's temporary path, in the same folder, for a file that is then renamed to `path`; equal for equal paths."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
@@ -51,9 +52,10 @@ def digest_of(content: bytes) -> str:
 
 
 def take_lock(handle: IO[bytes], path: Path) -> bool:
-    """Try to lock the open file at `path`; whether this process now has the lock. SynthcError where the file system has no locks.
+    """Try, without waiting, to lock the open file `handle`; returns False where another handle holds the lock. SynthcError, which
+    names `path`, where the file system has no locks.
 
-    The kernel releases the lock when the process ends, however it ends.
+    The kernel releases the lock when the handle is closed, or the process ends, however it ends.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

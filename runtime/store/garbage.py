@@ -36,17 +36,18 @@ class Garbage:
 
     @property
     def size(self) -> int:
-        """Size in bytes."""
+        """Size in bytes of all files, those in the folders of tasks included, as they are now; OSError if one is gone."""
         within = [path for folder in self.tasks for path in folder.rglob("*") if path.is_file()]
         return sum(path.lstat().st_size for path in (*within, *self.files))
 
 
 def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
-    """Tasks that no study's latest run under any profile needs, and leftover files; studies in `drop` do not count.
+    """Folders of tasks that no study's latest run under any profile needs, and leftover files; studies in `drop` do not count.
+    Nothing is deleted.
 
     Checkpoints of a needed task stay until it is done, unless other source code wrote them: no attempt reads those.
 
-    SynthcError if a run's record cannot be read, since the tasks that it needs are then unknown.
+    SynthcError if the record of any run cannot be read, or there are tasks and no run: what is needed is then unknown.
     """
     kept = {task["id"] for record in latest_runs(store) if record["study"] not in drop for task in record["tasks"]}
     tasks = tuple(sorted(folder for folder in store.glob("??/*") if folder.is_dir() and folder.name not in kept))
@@ -60,8 +61,8 @@ def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
 
 
 def latest_runs(store: Path) -> list[dict[str, Any]]:
-    """Records of the latest run of each study under each profile; SynthcError if a record cannot be read, or if there are tasks and
-    no record."""
+    """Records of the latest run of each study under each profile; SynthcError if the record of any run, an older one included,
+    cannot be read, or if there are tasks and no record."""
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     for folder, record in read_runs(store):
         if isinstance(record, Corrupt):
@@ -73,7 +74,8 @@ def latest_runs(store: Path) -> list[dict[str, Any]]:
 
 
 def delete(garbage: Garbage) -> None:
-    """Delete garbage; of each task the commit first, so that a task that is deleted in part counts as not done."""
+    """Delete garbage; of each task the commit first, so that a task that is deleted in part counts as not done. OSError if a task's
+    folder is gone or something cannot be deleted; single files that are gone are skipped."""
     for folder in garbage.tasks:
         (folder / "outcome.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
@@ -85,17 +87,20 @@ def delete(garbage: Garbage) -> None:
 
 @dataclass(frozen=True)
 class Damage:
-    """The result of checking a whole store: a sentence on each damage and its remedy, and counts of records."""
+    """The result of checking a whole store: a sentence on each damage and its remedy, and the number of undamaged records."""
 
     sentences: tuple[str, ...]
     records: int
     without_digest: int
-    """Number of records of versions that wrote no digest, which cannot be checked."""
+    """Number of those `records` that have no digest, since earlier versions wrote none: only their fields were checked."""
 
 
 def find_damage(store: Path) -> Damage:
-    """Read the records and the tensors of done tasks in a store and compare them with their digests; read the plans of its runs,
-    which have none. Logs and checkpoints are not read."""
+    """Compare with their digests `store.json`, the records of runs and attempts, figures of other stores, and the records and
+    tensors of done tasks; read the plans of runs, which have no digest. What is damaged becomes a sentence; nothing is changed.
+
+    Logs, checkpoints and `task.json` of tasks that are not done are not read.
+    """
     found: list[str] = []
     counts: Counter[bool] = Counter()
 
@@ -125,7 +130,7 @@ def find_damage(store: Path) -> Damage:
 
 
 def _find_what_is_no_folder(store: Path) -> Iterator[str]:
-    """Yields a sentence on each file, or link to nowhere, that lies where the folder of a task, or of several, should be."""
+    """Yield a sentence on each file, or link to nowhere, that lies where the folder of a task, or of several, should be."""
     for path in sorted((*store.glob("??"), *store.glob("??/*"))):
         if re.fullmatch(r"[0-9a-f]{2}|[0-9a-f]{16}", path.name) and not path.is_dir():
             what = "a task" if len(path.name) > 2 else "tasks"

@@ -27,7 +27,8 @@ BODY = len(OPENING) + 16 + len(MIDDLE)
 
 
 class Corrupt(SynthcError):
-    """A file in the store is missing, or was changed since it was written, by a damaged disk or an edit."""
+    """A file in the store is missing, or was changed since it was written, by a damaged disk or an edit. `folder`: the folder that
+    it lies in, such as that of a task."""
 
     def __init__(self, folder: Path, what: str) -> None:
         super().__init__(f"{folder}: {what}")
@@ -193,9 +194,10 @@ FORMS: dict[str, type] = {
 
 
 def encode_record(content: Mapping[str, Any]) -> bytes:
-    """One line of JSON that begins with the digest of the rest. (Indenting would need Python's encoder, ten times slower.)
+    """One line of JSON that begins with the digest of the rest; `content`, which is not empty, has no field `digest` of its own.
+    (Indenting would need Python's encoder, ten times slower.)
 
-    ValueError for a NaN, which is no JSON: a metric that is not a number is None with a note.
+    ValueError for NaN and infinity, which are no JSON: a metric that is not a number is None with a note.
     """
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     body = text[1:].encode("utf-8", "backslashreplace")  # a lone surrogate, of a file name that is not UTF-8
@@ -203,18 +205,20 @@ def encode_record(content: Mapping[str, Any]) -> bytes:
 
 
 def write_record(path: Path, content: Mapping[str, Any], synced: bool = False) -> None:
-    """Write a record atomically; `synced` to disk where other files depend on it."""
+    """Write a record atomically, in place of an earlier one; `synced`: it is synced to disk before that, for records on which other
+    files depend. OSError if the disk fails, ValueError as of `encode_record`."""
     with atomic_write(path, synced) as temp:
         temp.write_bytes(encode_record(content))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The content of a record; Corrupt if it is missing or was changed, OSError if this user may not read it."""
+    """The content of a record, without its digest. Corrupt if it is missing, is no file, or was changed, or if it has no digest and
+    not the fields of its form; OSError if this user may not read it. KeyError if it has no digest and FORMS not its name."""
     return parse_record(path)[0]
 
 
 def parse_record(path: Path) -> tuple[dict[str, Any], bool]:
-    """The content of a record, and whether it has a digest; errors as of `read_record`."""
+    """The content of a record, without its digest, and whether it has one; errors as of `read_record`."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -257,8 +261,9 @@ def _adapter(form: type) -> Any:
 
 
 def read_runs(store: Path, *, newest_first: bool = False) -> Iterator[tuple[Path, dict[str, Any] | Corrupt]]:
-    """Folder and record of each run in order of time (`newest_first`: the last run first); instead of a record that cannot be read,
-    a Corrupt. Empty folders are skipped; a file in place of a folder gives a Corrupt too."""
+    """Yield folder and record of each run in order of time (`newest_first`: the last run first); instead of a record that is
+    missing or was changed, a Corrupt, which is not raised. Empty folders are skipped; a file in place of a folder gives a Corrupt
+    too. OSError, raised, if this user may not read a record."""
     runs = store / "runs"
     if os.path.lexists(runs) and not runs.is_dir():
         yield runs, Corrupt(store, "runs is no folder")

@@ -36,15 +36,15 @@ PROGRESS_FILE = "progress.json"
 
 
 def save_plan(folder: Path, plan: Plan) -> None:
-    """Write the plan of a run into its folder."""
+    """Write id, address and text of each task of a plan to PLAN_FILE in the folder of a run."""
     with atomic_write(folder / PLAN_FILE, synced=False) as temp, gzip.open(temp, "wt", compresslevel=4, encoding="utf-8") as lines:
         for task in plan.tasks.values():
             lines.write(json.dumps({"id": task.id, "address": task.address, "text": task.text}, ensure_ascii=False) + "\n")
 
 
 def read_progress(store: Path, run: str) -> dict[str, Any]:
-    """`running` (ids of tasks), `left` (seconds) and `guessed` (whether no duration was measured yet), as the run last published
-    them; {} where the store has no such record."""
+    """`running` (ids of tasks), `left` (seconds) and `guessed` (whether no duration was measured yet), as the run recorded them
+    when it last published; {} where the store has no such record, or one that cannot be read."""
     try:
         return read_record(store / "runs" / run / PROGRESS_FILE)
     except (Corrupt, OSError, KeyError):
@@ -52,8 +52,9 @@ def read_progress(store: Path, run: str) -> dict[str, Any]:
 
 
 def run_name(store: Path, started: datetime, study: str) -> str:
-    """A name for a run: the time of its start in UTC, then the study. Names sort in the order of runs, even if the clock was set
-    back between two of them (then it is the last run's time and a microsecond); SynthcError if no later name exists."""
+    """A name for a run, such as `20250131T120000.000000-study`, from `started`, the time of its start in UTC. Names sort in the
+    order of runs: where the latest run in the store does not have an earlier time (the clock was set back), the name has that time
+    plus a microsecond. SynthcError if there is no later time. Nothing is made."""
 
     def stamp(time: datetime) -> str:
         return f"{time:%Y%m%dT%H%M%S.%f}"
@@ -77,7 +78,7 @@ class RecordedRun:
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """Id → the text whose hash it is; empty where the plan file is lost or damaged."""
+        """Task id → the text whose hash it is; {} where the plan file is lost or damaged. Read once."""
         try:
             return {row["id"]: row["text"] for row in self._read_rows()}
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
@@ -98,7 +99,7 @@ class RecordedRun:
 
 
 def mend_run(folder: Path) -> str:
-    """Advice for a run's record that cannot be read."""
+    """Text that advises what to do about a run, in `folder`, whose record cannot be read; nothing is changed."""
     return f"bring {folder} back from a backup, or delete it: what only that run needs can go then"
 
 
@@ -107,8 +108,8 @@ def _warn_unread(folder: Path, corrupt: Corrupt) -> None:
 
 
 def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
-    """The latest run of a study under a profile whose record can be read; None if there is none. SynthcWarning for each later
-    record that cannot be read."""
+    """The latest run of a study under `profile` (None: without one) whose record can be read; None if there is none. SynthcWarning
+    for each later run, of whichever study, whose record cannot be read."""
     for folder, record in read_runs(store, newest_first=True):
         if isinstance(record, Corrupt):
             _warn_unread(folder, record)
@@ -118,8 +119,9 @@ def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun |
 
 
 def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
-    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted. None and a
-    SynthcWarning if the record cannot be read."""
+    """The first run with results that the record of `last`, the last run of a study under a profile, names; `last` itself if it
+    names none and has results. None if neither, if `last` is None, or if the named run is deleted; None and a SynthcWarning if the
+    record of the named run cannot be read."""
     if last is None:
         return None
     name = last.record.get("first_results")
@@ -135,8 +137,8 @@ def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | N
 
 
 def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
-    """The latest run of a study under a profile, in the form that `compiler.inspect.explain` compares plans with; None if there is
-    none. Warnings: those of `load_last_run`."""
+    """The run of `load_last_run`, in the form that `compiler.inspect.explain` compares plans with, and with a sentence if the
+    source code is another one now; None if there is none. Warnings: those of `load_last_run`."""
     run = load_last_run(store, study, profile)
     if run is None:
         return None
@@ -149,10 +151,11 @@ def load_previous(store: Path, study: str, profile: str | None) -> Before | None
 
 
 def read_trace(store: Path, task: str) -> Trace:
-    """A task's state in the store: whether it is done or damaged, how many attempts have ended, and how the last of them ended:
-    its status, error, log, and whether it failed in a way that would recur and the source is still the same.
+    """A task's state in the store: whether it is done, whether its commit was set aside as damaged and it is not done since, how
+    many attempts have ended, and how the last of them ended: its status, error, log, and whether it failed in a way that would
+    recur (DETERMINISTIC_ERRORS) and the source code is still the same.
 
-    How it ended is left out where there is no attempt, or its record cannot be read.
+    How it ended is left out where no attempt has ended, or its record is damaged. ValueError as of `folder_of`.
     """
     folder = folder_of(store, task)
     if not folder.is_dir():

@@ -31,10 +31,11 @@ MAX_BYTES = 4 << 30
 
 
 def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
-    """Add the commits of the done tasks among `answers` to the archive, after checking their digests; returns their number.
+    """Add the commits of the done tasks among `answers` (ids) to the archive, without IMAGES, after checking their digests; returns
+    their number, each id counted once.
 
-    The figures of the tasks that these need, directly or not, are added too, where they are known. Corrupt where a file was
-    changed since its task wrote it.
+    The figures of the tasks that these need are added too, and so on from task to task while figures are known. Corrupt where a
+    file is gone or was changed since its task wrote it; the archive then has what was added before.
     """
     done = {task: None for task in answers if is_done(store, task)}
     packed = dict(done)
@@ -55,8 +56,9 @@ def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
 def unpack(archive: zipfile.ZipFile, store: Path) -> int:
     """Commit the trials of an archive that the (locked) store lacks, after checking digests; returns their number.
 
-    Figures of the tasks that the trials depend on are copied too. SynthcError where the trials unpack to more than MAX_BYTES,
-    Corrupt where a file was changed; then nothing is committed.
+    Figures of the tasks that the trials depend on are copied too, of those without an outcome in the store. SynthcError where the
+    trials unpack to more than MAX_BYTES, Corrupt where a file is missing or was changed, zipfile.BadZipFile where the archive
+    itself is damaged; then nothing is committed.
     """
     members = {member: found for member in archive.infolist() if (found := MEMBER.fullmatch(member.filename))}
     if sum(member.file_size for member in members) > MAX_BYTES:
@@ -79,8 +81,9 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
 
 @contextlib.contextmanager
 def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfile.ZipFile]]]:
-    """Yield paths of the databases that these files are or contain, and the archives among them that contain trials;
-    what is extracted is deleted when the block ends. A file that is no zip archive is taken for a database, unread.
+    """Yield the path of the database that each of these files is or contains, in order, and those archives among them, open, that
+    contain trials. What is extracted is deleted, and the archives closed, when the block ends. A file that is no zip archive is
+    taken for a database, unread, also a missing one.
 
     SynthcError for an archive that is no bundle of synthc, or whose database unpacks to more than MAX_BYTES.
     """
@@ -105,14 +108,15 @@ def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfi
 
 
 def _check(artifact: Artifact) -> None:
-    """Corrupt where a file was changed since its task wrote it."""
+    """Corrupt where a record or a file of tensors of the task is gone, or was changed since it was written."""
     read_record(artifact.folder / "task.json")
     for stem in artifact.stems:
         artifact.content(stem)
 
 
 def _commit(source: Path, folder: Path) -> None:
-    """Copy the files of a task; last the one by which its outcome counts as known."""
+    """Copy the files of a task from `source` to `folder`, which is made if missing; last the one by which its outcome counts as
+    known."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.name in ("outcome.json", FIGURES_FILE)):
         with atomic_write(folder / path.name) as beside:
@@ -120,6 +124,7 @@ def _commit(source: Path, folder: Path) -> None:
 
 
 def encode_outcome(artifact: Artifact, names: Collection[str]) -> bytes:
-    """The record of the artifact's outcome as if it had left no other files than these."""
+    """Bytes of a record of the artifact's outcome, in which only those of its files are listed that `names` has; Corrupt as of
+    `Artifact.outcome`."""
     files = {name: digest for name, digest in artifact.outcome["files"].items() if name in names}
     return encode_record({name: value for name, value in artifact.outcome.items() if name != "digest"} | {"files": files})

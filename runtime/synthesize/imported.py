@@ -33,10 +33,11 @@ ELSEWHERE = {"made_elsewhere": True}
 
 
 def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
-    """Import one file of images or logits; SynthcError where it has changed since the study was compiled, or is not valid.
+    """Import one file of images or logits; SynthcError where it cannot be read, has changed since the study was compiled, or is not
+    valid.
 
-    The product of images has the file `set`, and where the arm declares `private_origins` also `audit`; that of logits has
-    `answers` and `test`, in the form of `query.classifier`. `inputs` and `device` are not used.
+    The product of images has the file `set`, and where the arm declares `private_origins` also `audit`, as of `as_product`; that of
+    logits is as of `_logits`. `inputs` and `device` are not used.
     """
     path = Path(work.path)
     if file_digest(path) != work.digest:
@@ -58,8 +59,8 @@ def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
 
 
 def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tensor:
-    """n: row of the private set, -1 for none, from the file's indices, which are those of the shadow's membership file; SynthcError
-    for an index that this file does not have."""
+    """n, int64: row of the private set that each image comes from, -1 for none. `origins` (n): the same as indices of the shadow's
+    membership file, -1 for none; SynthcError for any other number that is not an index of a row of this private set."""
     table = rows_of_table(work.private, private)
     row_of = {int(place): row for row, place in enumerate(table)}
     for place, origin in enumerate(origins.tolist()):
@@ -70,8 +71,12 @@ def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tenso
 
 
 def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
-    """The product from logits in the order of `queries.npz`: views of canaries, views of z samples, test images.
-    SynthcError where one is not finite."""
+    """The product from the user's logits, which are in the order of `queries.npz`: views of canaries, views of z samples, test
+    images. SynthcError where one is not finite, and as of `_seconds`.
+
+    Files: `answers` (`canary`, and `z/GROUP` for each group), image × view × class, float32; `test` (`correct`), uint8 for each
+    test image. Metrics: `test_accuracy`, those of `canary_accuracy` on the first view, and that of `_seconds`.
+    """
     population = work.private.population
     logits = torch.from_numpy(arrays["logits"].astype(np.float32))
     if not logits.isfinite().all():
@@ -93,7 +98,8 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
 
 
 def _seconds(work: Imports, arrays: dict[str, np.ndarray]) -> Iterator[Metric]:
-    """The metric `seconds` of the user's pipeline, if the file holds it; SynthcError where it is not one number from 0 on."""
+    """Yield the metric `seconds` of the user's pipeline, if the file holds it; SynthcError where it is not one finite number from 0
+    on."""
     said = arrays.get("seconds")
     if said is None:
         return

@@ -32,8 +32,9 @@ from runtime.training.scoring import reported
 def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, device: torch.device) -> Product:
     """Run the method that `work.how` describes.
 
-    Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
-    the student, where the method trains one. Files of a generator: `generator`; of a base: `base`.
+    Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where the release has origins; `model` = the
+    student, where the method trains one. Files of a generator: `generator`; of a base: `base`. Metrics of a set: those of
+    `as_product`, `seconds`, and those of `reported` for a student. Errors as of `synthesize` and `function_of`.
     """
     if isinstance(work, TrainShared):
         return _shared(work, device)
@@ -56,7 +57,8 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
 
 
 def _shared(work: TrainShared, device: torch.device) -> Product:
-    """The base of all shadows' generators: trained on the public set, or read from a folder."""
+    """The product with the base of all shadows' generators: trained on the public set, or read from a folder. Errors as of the
+    method's `train_shared`, and of `function_of`."""
     public = load(work.public).pool if work.public else None
     card = Card("", 0, 0, work.classes, work.shape, (), (), "", "")  # a base may depend on shape and classes alone
     around = Surroundings(card=card, seeds=Seeds(work.seed, 0, None), device=device, expected_size=len(public or ()))
@@ -65,13 +67,15 @@ def _shared(work: TrainShared, device: torch.device) -> Product:
 
 
 def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
-    """The named function of the module that computes a method: in the folder of its paradigm, or in a plug-in's package."""
+    """The named function of the module that computes a method or generator: in the folder of its paradigm, or in a plug-in's
+    package. ValueError if the module has no such function, ImportError if there is no such module."""
     place = how.compute if isinstance(how, PluginMethod) else f"{__package__}.{how.paradigm}.{how.compute}"
     return load_function(getattr(how, "method", type(how).__name__), place, function)
 
 
 def synthesize(how: Method, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The release that the method makes from a copy of the private set; ValueError if it is not valid."""
+    """The release that the method makes from a copy of the private set. ValueError if the release is not valid (see `_complaints`);
+    errors that the method raises pass unchanged; others as of `function_of`."""
     given = LabeledImages(private.images.clone(), private.labels.clone())  # other tasks read the private set too
     release = function_of(how, "synthesize")(how, given, needs, setting)
     for complaint in _complaints(release, how, len(private), setting.card):
@@ -80,7 +84,12 @@ def synthesize(how: Method, private: LabeledImages, needs: Inputs, setting: Sett
 
 
 def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str]:
-    """Sentences on what is wrong with a release; empty if it is valid."""
+    """Sentences on what is wrong with a release; empty if it is valid. `private`: number of private images.
+
+    It must be a Release with images and labels that `images_wrong` and `labels_wrong` accept, and with origins of -1 or rows of the
+    private set; it must have origins exactly if `how.from_private_images`, and a student exactly if `how.gives_student`. The
+    student's weights are not checked.
+    """
     if not isinstance(release, Release):
         return [f"synthesize gave a {type(release).__name__}; it should be a runtime.synthesize.release.Release"]
     found = [*images_wrong(release.images, card), *labels_wrong(release.labels, len(release.images), card)]
@@ -94,8 +103,8 @@ def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str
 
 
 def as_product(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
-    """The product of a release: file `set`, and its metrics; where images come from private ones, also the file `audit` and the
-    metrics of `selection`."""
+    """The product of a release: file `set`; metrics `images` (their number), `measured`, and the release's own; its notes. If it
+    has origins, also the file `audit` and the metrics of `selection`. A student is left out."""
     files: dict[str, Mapping[str, Tensor]] = {"set": {"images": release.images, "labels": release.labels}}
     metrics = [Metric("images", float(len(release.labels)), n=1), *measured, *release.metrics]
     if release.origins is not None:
@@ -105,7 +114,8 @@ def as_product(release: Release, private: PrivateSet, who: Private, *measured: M
 
 
 def surroundings(private: Private, device: torch.device, base: Artifact | None = None) -> Surroundings:
-    """The inputs of a method besides the private set, for one shadow: all public or independent of the data."""
+    """The inputs of a method besides the private set, for one shadow: all public or independent of the data. SynthcError where the
+    public set cannot be loaded (see `load`)."""
     population = private.population
     return Surroundings(
         card=population.dataset.card,
@@ -118,17 +128,19 @@ def surroundings(private: Private, device: torch.device, base: Artifact | None =
 
 
 def origin_canary(origins: Tensor, private: PrivateSet) -> Tensor:
-    """image: index of the canary that it was selected or initialised from; -1 where it has no origin or that is no canary.
-    `origins`: image, row of the private set."""
+    """n, int64: index of the canary that each image was selected or initialised from; -1 where the image has no origin, or one that
+    is no canary. `origins` (n): row of the private set that each image comes from, -1 for none."""
     return torch.where(origins >= 0, private.canary[origins.clamp(min=0)], -1)
 
 
 def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Metric]:
-    """Metrics: `share_selected`, the share of rows of the private set that are the origin of an image; and for each group
-    `canary_share_selected`, the share of the canaries held of which at least one row is; None where this shadow holds none.
+    """Metrics: `share_selected`, the share of rows of the private set that are the origin of an image; and for each group of
+    canaries `canary_share_selected`, the share of its canaries in this private set of which at least one row is an origin, and
+    `canary_enrichment`.
 
-    `canary_enrichment` is the share of the group's rows over `share_selected`: 1 on average if selection is independent of being a
-    canary; None also where no row is an origin.
+    `canary_enrichment` is the share of the group's rows that are origins, divided by `share_selected`: 1 on average if selection is
+    independent of being a canary. Both are None where the private set holds no canary of the group, `canary_enrichment` also where
+    no row is an origin. `origins` (n): row of the private set, -1 for none.
     """
     used = torch.zeros(len(private.canary), dtype=torch.bool)
     used[origins[origins >= 0]] = True

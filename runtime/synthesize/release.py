@@ -59,7 +59,8 @@ class Release:
     """The result of a method. `images`, `labels` and `student` are what would be published; all else is for the audit alone."""
 
     images: Tensor
-    """n × channels × height × width: uint8, or float32 in grey levels 0..1 (which may leave that range)."""
+    """n × channels × height × width, n at least 1: uint8, or float32 in grey levels, black 0 and white 1, of which the absolute
+    value is at most MAX_GREY_LEVEL."""
     labels: Tensor
     """n, int64; or n × classes, float32, for soft labels (probabilities)."""
     origins: Tensor | None = None

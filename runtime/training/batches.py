@@ -41,7 +41,8 @@ class Training:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def stream(self, use: str) -> torch.Generator:
-        """A generator of this training for one use."""
+        """A new generator on the CPU for one use, with a seed from `seeds`, `purpose` and `use`: calls with the same use give equal
+        ones."""
         return self.seeds(f"{self.purpose}/{use}")
 
 
@@ -135,7 +136,8 @@ class Examples:
         self.labels = training.labels.to(training.device)
 
     def present(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Augmented, normalised images of a batch, and their labels."""
+        """Augmented, normalised images (batch × channels × height × width) of a batch, and their labels, on the device. Draws from
+        `maps` if `augment.dsa`."""
         device = self.labels.device
         rows = batch.rows.to(device)
         if self.augment.shift:
@@ -157,10 +159,11 @@ def descend(
     set_gradients: Callable[[int, Batch], Tensor],
     **parts: checkpoint.Part | None,
 ) -> None:
-    """Train `net` in place by the recipe's SGD, one step per batch, from the last checkpoint if there is one; at the end weights
-    and running statistics are replaced by their moving average, if the recipe has one.
+    """Train `net`, which is on the device, in place by the recipe's SGD, one step per batch, from the last checkpoint if there is
+    one; at the end weights and running statistics are replaced by their moving average, if the recipe has one.
 
-    `set_gradients(step, batch)` sets the parameters' gradients and returns the loss. `parts`: further state for checkpoints.
+    `batches`: those of all steps; those before the checkpoint are skipped. `set_gradients(step, batch)`, with steps from 0, sets or
+    adds to the parameters' gradients, which were cleared, and returns the loss. `parts`: further state for checkpoints.
     """
     recipe, momentum = training.recipe, training.recipe.momentum
     optimizer = torch.optim.SGD(
@@ -181,7 +184,8 @@ def descend(
 
 
 class EMA(nn.Module):
-    """Exponential moving average of a net's weights and running statistics; at step t the decay is at most (1 + t) / (10 + t)."""
+    """Exponential moving average of a net's weights and running statistics, whose decay at step t (from 1) is at most (1 + t) / (10
+    + t)."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__()

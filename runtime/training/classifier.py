@@ -23,8 +23,12 @@ from runtime.training.sgd import fit
 
 
 def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Product:
-    """Train on the private set, or on the synthetic set of the need `set`. File `model`: the weights; `dynamics`, if
-    requested: the log of training (see `Dynamics`). Metrics: accuracies, cost; with DP-SGD epsilon and delta."""
+    """Train on the private set, or on the synthetic set of the need `set`. File `model`: the weights; `dynamics`, if requested and
+    without DP-SGD: the log of training (see `Dynamics`). Metrics: those of `_metrics`; with DP-SGD also those of
+    `Mechanism.metrics`.
+
+    Errors as of `build`, and of `fit` or (DP-SGD) of `new_mechanism` and `fit_privately`.
+    """
     private = work.private
     if "set" in inputs:
         given = inputs["set"].tensors("set")
@@ -61,7 +65,7 @@ def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Prod
 
 def _metrics(fitted: Fitted, private: Private, training: Training) -> Iterator[Metric]:
     """Metrics of a trained classifier: accuracy on its training images (against the largest of soft labels), those of `reported`,
-    the training loss if there is one, seconds, and images seen."""
+    the training loss if there is one, seconds, images seen, and images per second."""
     labels, card, device = training.labels, training.card, training.device
     hard = labels if labels.dim() == 1 else labels.argmax(1)
     yield Metric("train_accuracy", accuracy(fitted.net, training.images, hard, card, device), n=len(hard))

@@ -51,8 +51,8 @@ class Mechanism:
     steps: int
 
     def set_gradients(self, net: nn.Module, loss: Loss, chunks: Iterable[tuple[Tensor, ...]], noise: torch.Generator) -> Tensor:
-        """Set each parameter's gradient to the noised sum of clipped gradients divided by the expected batch size. Returns the sum
-        of the losses.
+        """Set the gradient of each parameter that requires one to the noised sum of clipped gradients divided by the expected batch
+        size. Returns the sum of the losses. `chunks`: parts of the drawn batch, as tensors with samples along the first axis.
 
         The losses are not privatised: they may only go to logs that are not released.
         """
@@ -92,8 +92,8 @@ def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: 
 
 
 def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> Fitted:
-    """Train `net` in place by DP-SGD; the result's `loss` is None. Diverged if weights are not finite at the
-    end; SynthcError for batch norm."""
+    """Train `net` in place by DP-SGD; it stays on the device, in train mode. The result's `loss` is None. Diverged if weights are
+    not finite at the end; SynthcError for batch norm."""
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
     started, multiplicity = time.perf_counter(), mechanism.privacy.multiplicity
@@ -143,7 +143,8 @@ def samples_at_once(net: nn.Module, multiplicity: int) -> int:
 
 
 def _chunks(net: nn.Module, examples: Examples, batch: Batch, multiplicity: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts of a batch whose gradients fit into memory: images (sample × copy × image), and labels."""
+    """Yield parts of a batch whose gradients fit into memory: augmented, normalised images (sample × copy × c × h × w), and labels
+    (sample)."""
     rows = samples_at_once(net, multiplicity) * multiplicity
     for first in range(0, len(batch.rows), rows):
         x, y = examples.present(batch[first : first + rows])
@@ -154,8 +155,8 @@ def _chunks(net: nn.Module, examples: Examples, batch: Batch, multiplicity: int)
 def clipped_sum(
     loss: Loss, parameters: dict[str, Tensor], chunks: Iterable[tuple[Tensor, ...]], clip: float
 ) -> tuple[Tensor, Tensor]:
-    """Sum over samples of gradients clipped to norm `clip` over all parameters together (one flat float32 vector), and the sum of
-    the losses."""
+    """Sum over samples of gradients clipped to norm `clip` over all parameters together (one flat vector, in the order of
+    `parameters` and of their type), and the sum of the losses; zeros without samples."""
     total = [parameter.new_zeros(parameter.numel()) for parameter in parameters.values()]
     lost = total[0].new_zeros(())
     for chunk in chunks:
@@ -171,7 +172,7 @@ def clipped_sum(
 
 @lru_cache(maxsize=64)
 def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> tuple[float | None, Accountant]:
-    """Epsilon, and the accountant that is named for it.
+    """Epsilon of `steps` steps, and the accountant that is named for it.
 
     `pld`: the smaller of the epsilons of PLD and RDP. `rdp`: that of RDP where it is above VACUOUS_EPSILON, since PLD's grid would
     be too large. Epsilon is None above 1e6, where the accountant overflows, and without noise.
@@ -184,7 +185,8 @@ def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int
 
 @lru_cache(maxsize=64)
 def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
-    """Smallest noise multiplier whose epsilon is at most `epsilon`, rounded up to thousandths, so that it is equal on all machines.
+    """Smallest noise multiplier (to 5e-4) whose epsilon is at most `epsilon`, rounded up to thousandths, so that it is equal on all
+    machines.
 
     RDP is calibrated first, in milliseconds, as an upper limit for PLD, which takes seconds and gigabytes where noise is far too
     small. RDP's result is kept where PLD's grid of 1e-3 is too coarse to improve on it (epsilon 0.01 over 10,000 steps).
@@ -212,7 +214,7 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 
 
 def epsilon_of(accountant: Accountant, noise_multiplier: float, delta: float, rate: float, steps: int) -> float:
-    """Epsilon by dp_accounting for add/remove neighbours; infinity where its arithmetic overflows."""
+    """Epsilon by dp_accounting for add/remove neighbours; infinity where its arithmetic fails or gives no finite number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # overflow is expected, and handled below
         try:

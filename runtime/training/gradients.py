@@ -20,8 +20,8 @@ def parameters_of(net: nn.Module) -> dict[str, Tensor]:
 
 
 def classification_loss(net: nn.Module) -> Loss:
-    """The function that gives one sample's cross entropy, the mean over its augmented copies. Its label is a class or a vector of
-    probabilities."""
+    """The function (weights by name, copies, label) → cross entropy of one sample, the mean over its augmented copies (copy × c × h
+    × w). The label is a class or a vector of probabilities."""
 
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))
@@ -31,7 +31,7 @@ def classification_loss(net: nn.Module) -> Loss:
 
 
 def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradient of each sample's loss (name → sample × the parameter's shape), and the losses. `samples`: tensors with samples along
-    the first axis."""
+    """Gradient of each sample's loss in `parameters` (name → sample × the parameter's shape), and the losses (sample). `samples`:
+    tensors with samples along the first axis, the further arguments of `loss`."""
     with sdpa_kernel(SDPBackend.MATH):  # fused attention on a CPU has no rule for vmap: torch warns, and computes sample by sample
         return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)

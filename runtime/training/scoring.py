@@ -52,9 +52,9 @@ def reported(net: Classifier, private: Private, card: Card, device: torch.device
 
 
 def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
-    """Metrics `canary_accuracy_in` and `_out` of each group: share of canaries whose largest logit is that of the label that
-    members are trained with, of those that this shadow's private set holds and of the others; None where there are none. said:
-    canary × class, logits."""
+    """Metrics of each group: share of canaries whose largest logit is that of the label that members are trained with, as
+    `canary_accuracy_in` of the canaries that this shadow's private set holds, as `canary_accuracy_out` of the others; None where
+    there are none. said: canary × class, logits of the canaries of all groups in their order."""
     parts = roles_of(private.population)
     member = torch.from_numpy(membership_of(private).copy())
     for group in parts.groups:

@@ -15,10 +15,11 @@ from runtime.training.nets import Classifier, to_device
 
 
 def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitted:
-    """Train `net` in place by SGD on hard or soft labels; with `dynamics`, log every sample's correctness, margin and EL2N.
+    """Train `net` in place by SGD on hard or soft labels; it stays on the device, in train mode. With `dynamics`, log every
+    sample's correctness, margin and EL2N.
 
-    Every batch is full: a batch may span two epochs, and a set smaller than a batch is repeated within it.
-    Diverged if the loss is not finite at every hundredth step or in the mean over the last epoch.
+    Every batch is full: a batch may span two epochs, and a set smaller than a batch is repeated within it. Diverged if the loss is
+    not finite at step 100, 200, … (counted from 1) or in the mean over the last epoch.
     """
     started = time.perf_counter()
     recipe, iterations, device, samples = training.recipe, training.iterations, training.device, len(training.labels)
@@ -53,8 +54,10 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
 
 class Dynamics(nn.Module):
     """Correctness, margin and EL2N of every sample in every complete epoch (epoch × sample), from the logits of training batches.
+    The class of a soft label is that of its largest probability.
 
-    Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
+    Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin, between the label's probability and the largest other one (area
+    under the margin, by its mean): Pleiss et al. 2020.
     """
 
     def __init__(self, samples: int, passes: int, device: torch.device) -> None:

@@ -34,9 +34,10 @@ WATCH_SECONDS = 0.2
 SHARE, BURST_SECONDS = 0.01, 0.5
 """Of a core that following a run may take on average, and the CPU seconds that may be saved up: a chart beyond them waits."""
 OVERDRAFT_SECONDS = 0.25
-"""By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
+"""CPU seconds below zero to which the credit may fall before the board and the tables wait; charts wait as soon as it is used
+up."""
 CHARTS_WAIT_SECONDS = 60.0
-"""How long charts may lag behind: then the board and the tables wait until the charts were drawn."""
+"""Seconds for which charts may lag behind; after that the board and the tables wait until the charts were drawn."""
 KEPT_SECONDS = 2.0
 """How long a response is reused for equal requests, as from several open pages."""
 MAX_QUERY_BYTES = 100_000
@@ -52,7 +53,8 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses requests for another host or origin and adds `HEADERS` to every response."""
+    """ASGI middleware that refuses HTTP requests for another host or origin than `hosts` (HOST:PORT), with status 403, and adds
+    `HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
         self.app, self.hosts = app, hosts
@@ -78,7 +80,7 @@ class Guard:
 
 
 def application(source: Source, token: str, port: int) -> ASGIApp:
-    """The ASGI application: the page and its data below /TOKEN/."""
+    """The ASGI application: the page and its data below /TOKEN/, for requests to `port` of 127.0.0.1 or localhost alone."""
 
     allowance, kept = Allowance(), state.Kept()
 
@@ -128,8 +130,8 @@ class Allowance:
         self._credit, self._at = 0.0, time.monotonic()
 
     def spend(self, seconds: float) -> None:
-        """Take the CPU seconds of a response from the credit, after what has accrued since the last call. It may fall below zero,
-        by OVERDRAFT_SECONDS and one answer."""
+        """Add to the credit what has accrued since the last call, up to BURST_SECONDS, then take `seconds` (the CPU time of a
+        response) from it. The credit may become negative; no limit is checked here."""
         now = time.monotonic()
         self._credit = min(BURST_SECONDS, self._credit + (now - self._at) * SHARE) - seconds
         self._at = now
@@ -141,10 +143,12 @@ class Allowance:
 
 
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
-    """An endpoint that responds with `handler(source, parameters)` as JSON: status 400 for a missing parameter, 404 for a
-    SynthcError. CPU time of requests with the parameter `update` is taken from `allowance`, which does not hold any of them back.
+    """An endpoint that responds with `handler(source, parameters)` as JSON: status 400 for a KeyError (a missing parameter), 404
+    for a SynthcError. CPU time of requests with the parameter `update` is taken from `allowance`, which does not hold any of them
+    back.
 
-    A request equal to the last one, of the same version of the database and within KEPT_SECONDS, gets the same response.
+    Requests are handled one at a time. One that equals the last one computed (but for `update`), of the same version of the
+    database and within KEPT_SECONDS, gets the same response.
     """
     lock = threading.Lock()
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
@@ -208,8 +212,13 @@ def _events(source: Source, allowance: Allowance) -> Any:
 
 
 async def follow(version_of: Callable[[], str], allowance: Allowance) -> AsyncIterator[str]:
-    """Server-sent events for a page, without end: one without a name where the version is another one, and `charts` once charts may
-    be drawn of it. Both wait for the allowance; charts come after the board and the tables, but for CHARTS_WAIT_SECONDS at most."""
+    """Yield server-sent events for a page, without end, from a look every WATCH_SECONDS. An event without a name says that the
+    version differs from that of the last one: the first comes at once, later ones while the credit is above -OVERDRAFT_SECONDS.
+    `charts` follows it once the credit is above 0 and no newer version is to be told.
+
+    While charts have been due for more than CHARTS_WAIT_SECONDS, no event without a name comes before theirs. The data of events is
+    the version.
+    """
     last = charted = None
     drawn_at = time.monotonic()
     while True:
@@ -226,8 +235,8 @@ async def follow(version_of: Callable[[], str], allowance: Allowance) -> AsyncIt
 
 
 def serve(source: Source, port: int, announce: Any) -> None:
-    """Serve until Ctrl-C, on HOST alone; `port` 0 takes any that is free. `announce` is called with the page's URL, which has a new
-    token, once the port is bound; SynthcError if it cannot be bound."""
+    """Serve until Ctrl-C, which raises KeyboardInterrupt, on HOST alone; `port` 0 takes any that is free. `announce` is called with
+    the page's URL, which has a new token, once the port is bound; SynthcError if it cannot be bound."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -58,7 +58,7 @@ SELECT bit_xor(hash(planned)), (SELECT bit_xor(hash(ended)) FROM base.outcome AS
   (SELECT bit_xor(hash(claims)) FROM base.run WHERE {run})
 FROM base.trial AS planned WHERE {run}
 """
-"""Another row where figures of trials or verdicts of claims came, went or changed."""
+"""Query for one row of hashes, which changes where figures of trials or verdicts of claims come, go or change."""
 SETS = """
 SELECT stage.trial, stage.task, trial.answer FROM base.stage AS stage JOIN base.trial AS trial USING (origin, run, trial)
 WHERE {run} AND stage.stage = 'synthesize' AND stage.shadow = 0
@@ -67,7 +67,7 @@ WHERE {run} AND stage.stage = 'synthesize' AND stage.shadow = 0
 
 @dataclass(frozen=True)
 class Source:
-    """The files that the page is made from."""
+    """The files that the page is made from. `with_private`: whether it shows images that may be private."""
 
     database: Path
     store: Path
@@ -84,15 +84,17 @@ class Source:
 
 @dataclass
 class Kept:
-    """Comparison, claims and sets of the run that was asked for last: read again where results came, not as tasks end."""
+    """Cache of comparison, claims and sets of the run that was requested last; `key` identifies the run and its results (see
+    RESULTS)."""
 
     key: object = None
     results: dict[str, Any] = field(default_factory=dict)
 
 
 def read_state(source: Source, run: str | None = None, kept: Kept | None = None) -> dict[str, Any]:
-    """Board, comparison, claims, failures and names of questions and charts for the run `run`, or for the one that began last where
-    `run` is None or not the latest of a study. `kept` is read and updated.
+    """Progress, board, comparison, claims, failures, SQL of questions and descriptions of charts, by name, for the run `run`, or
+    for the one that began last where `run` is None or not the latest of its study and profile; `runs` lists the latest run of each,
+    newest first. `kept` is read and updated.
 
     In JSON's types alone. Without a database, or with one without runs, only `version` and an empty list `runs`. SynthcError for a
     database that cannot be read.
@@ -125,7 +127,8 @@ def read_state(source: Source, run: str | None = None, kept: Kept | None = None)
 
 
 def _read_results(query: Query, run: dict[str, Any], kept: Kept) -> None:
-    """Read comparison, claims and sets of `run` into `kept`, unless it holds those of this run and none has changed since."""
+    """Read comparison, claims and sets (names of trials) of `run` into `kept`, unless it holds those of this run and none has
+    changed since."""
     where = _conditions(run)
     key = run["origin"], run["run"], query(RESULTS.format(**where))[1]
     if key != kept.key:
@@ -153,7 +156,8 @@ def _elapsed(run: dict[str, Any]) -> float:
 
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
     """A chart of the study of `run` as a Vega-Lite specification with CSS variables as colours. The charts in FOLLOW show `trial`
-    alone, where one is given; the others show all trials. SynthcError where there is no such chart, run or database."""
+    alone, where one is given; the others show all trials. SynthcError where there is no such chart or run, or the database is
+    missing or cannot be read."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
         found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")
@@ -170,9 +174,9 @@ def draw_chart(source: Source, name: str, run: str, trial: str | None = None) ->
 
 
 def answer(source: Source, text: str) -> dict[str, Any]:
-    """The result of an SQL query, or of a named question `@NAME`, in JSON's types: `columns`, the first MAX_ROWS `rows` as texts,
-    whether there are `more`, and `seconds`. SynthcError for an unknown question, and where the query fails or takes more than
-    MAX_QUERY_SECONDS."""
+    """The result of an SQL query, or of a named question `@NAME`, in JSON's types: `columns`, the first MAX_ROWS `rows` as texts
+    ("NULL" for NULL), whether there are `more`, and `seconds`. SynthcError for an unknown question, for a database that is missing
+    or cannot be read, and where the query fails, has no table as result, or takes more than MAX_QUERY_SECONDS."""
     text = question(text[1:].strip()).text if text.startswith("@") else text
     began = time.monotonic()
     columns, rows = query_briefly(source.database, text, MAX_ROWS + 1, MAX_QUERY_SECONDS)
@@ -185,7 +189,8 @@ def answer(source: Source, text: str) -> dict[str, Any]:
 
 
 def read_log(source: Source, task: str) -> str:
-    """The log of a task's last attempt, of which at most the last MAX_LOG_BYTES; SynthcError where the store has none."""
+    """The log of the last attempt at a task that left one, of which at most the last MAX_LOG_BYTES; SynthcError where the store has
+    none, and for what is no task id."""
     try:
         logs = sorted(folder_of(source.store, task).glob("attempts/*/log.txt"), key=lambda path: int(path.parent.name))
         content = logs[-1].read_bytes()
@@ -198,8 +203,8 @@ _sheets = threading.Lock()
 
 
 def read_sheet(source: Source, run: str, trial: str) -> bytes | None:
-    """A contact sheet of a trial's synthetic images (of shadow 0) as PNG; None where there are none, also for an unknown run or
-    trial, or they may be private images and `source.with_private` is False."""
+    """A contact sheet of a trial's synthetic images (of shadow 0) as PNG; None where there are none, for an unknown run or trial,
+    and where they may be private images and `source.with_private` is False. SynthcError for a database that cannot be read."""
     with open_read_only(source.database) as query:
         sets = _rows(query, SETS.format(run=f"run = {literal(run)}"))
     found = next((row for row in sets if row["trial"] == trial), None)

@@ -79,7 +79,8 @@ class Estimate:
 
     @property
     def basis(self) -> str:
-        """What the costs follow from: `history` (also where no task is to run), `guess` or `both`."""
+        """Source of the costs: `history` if the operation of every task has one (also where no task is to run), `guess` if of none,
+        else `both`."""
         if self.known == len(self.costs):
             return "history"
         return "both" if self.known else "guess"
@@ -94,7 +95,8 @@ class Estimate:
 
 
 def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
-    """Estimate the cost of `to_run`, which is in topological order. `past` maps operations to measured costs."""
+    """Estimate the cost of `to_run` (id → task), which is in topological order, on `workers` workers, at least 1. `past` maps names
+    of operations to measured costs; `plan` is not read. Memory is that of the largest operation for each worker that has a task."""
     costs = expect(to_run, past)
     seconds = {id: cost.seconds for id, cost in costs.items()}
     rank = upward_rank(to_run, lambda task: seconds[task.id])
@@ -104,7 +106,8 @@ def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], w
 
 
 def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Expected]:
-    """Task id → expected cost; `past` maps operations to measured costs."""
+    """Task id → expected cost: the guess, times the ratios of the operation's measured costs in `past` (by name of operation) if it
+    is there."""
     costs: dict[str, Expected] = {}
     alike: dict[Any, Expected] = {}
     for id, task in to_run.items():
@@ -122,12 +125,14 @@ def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Ex
 
 
 def _cost_fields(kind: type) -> tuple[str, ...]:
-    """Fields by which tasks of an operation on a population share a cost: all but the private set, which differs by shadow."""
+    """Names of a dataclass's fields other than `private`, which differs by shadow: tasks of an operation on one population that
+    agree in them have the same cost."""
     return tuple(name for name in kind.__dataclass_fields__ if name != "private")  # type: ignore[attr-defined]
 
 
 def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int) -> float:
-    """Makespan in seconds of list scheduling: each free worker takes the ready task with the longest remaining path."""
+    """Makespan in seconds of list scheduling on `workers` workers, at least 1: each free one takes the ready task with the longest
+    remaining path. `seconds`: task id → its time; needs that are not in `to_run` count as done."""
     rank = upward_rank(to_run, lambda task: seconds[task.id])
     waits = {id: sum(need in to_run for _, need in task.needs) for id, task in to_run.items()}
     users = _users(to_run)
@@ -148,7 +153,7 @@ def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int)
 
 
 def _users(to_run: Mapping[str, Task]) -> dict[str, list[str]]:
-    """Task → tasks to run that need its result."""
+    """Id of a task → ids of the tasks to run that need its result; [] for others, as a defaultdict."""
     users: dict[str, list[str]] = defaultdict(list)
     for id, task in to_run.items():
         for _, need in task.needs:
@@ -157,7 +162,8 @@ def _users(to_run: Mapping[str, Task]) -> dict[str, list[str]]:
 
 
 def _critical(to_run: Mapping[str, Task], rank: Mapping[str, float]) -> tuple[Task, ...]:
-    """The critical path: from the task of highest rank, on to its dependent of highest rank, to the end."""
+    """The critical path: from the task of highest rank (`upward_rank`), on to its dependent of highest rank, to the end; () without
+    tasks."""
     users = _users(to_run)
     chain: list[Task] = []
     here = max(to_run, key=lambda id: rank[id], default=None)

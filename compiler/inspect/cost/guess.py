@@ -25,7 +25,7 @@ from compiler.work.operations import (
 )
 
 AROUND = 0.006
-"""Overhead in seconds of every task with a private set: making that set, writing the artifact."""
+"""Overhead in seconds of every task of ON_DEVICE with a private set: making that set, writing the artifact."""
 WORKER_MB = 550.0
 """Resident memory of a worker that has loaded torch and run a small training."""
 DEVICE_MB = 600.0
@@ -45,12 +45,12 @@ DISK_MB = {
     AttackTrial: 0.5,
     CompareTrials: 0.01,
 }
-"""Size of a task's artifact on images of 8×8, log and outcome included."""
+"""Operation → size in MB of a task's artifact on grey images of 8×8, log and outcome included."""
 
 
 def cost(work: Work) -> Cost:
-    """Guessed seconds on one core, MB of GPU memory if a GPU computes it, and FLOPs. Memory and FLOPs are 0 for tasks without a
-    private set: attacks, comparisons, the shared base of generators."""
+    """Guessed seconds on one core, MB of GPU memory if a GPU computes it, and FLOPs, overhead included. Memory and FLOPs are 0 for
+    tasks without a private set: attacks, comparisons, the shared base of generators."""
     took = _computed(work)
     private = getattr(work, "private", None)
     if private is None or work.kind not in ON_DEVICE:
@@ -60,7 +60,8 @@ def cost(work: Work) -> Cost:
 
 
 def disk_mb(work: Work) -> float:
-    """Guessed size of a task's artifact in MB, proportional to the pixels of an image from 8×8 up."""
+    """Guessed size of a task's artifact in MB: DISK_MB (0.1 for other operations), times channels × height × width of an image /
+    64, if that is above 1 and the task has a private set."""
     private = getattr(work, "private", None)
     pixels = math.prod(private.population.dataset.shape) if private is not None else 64
     return DISK_MB.get(type(work), 0.1) * max(1.0, pixels / 64)
@@ -102,7 +103,7 @@ def sizes(private: Private, recipe: Recipe | None = None) -> Sizes:
 
 
 def images_of(private: Private) -> int:
-    """Expected number of images in the private set."""
+    """Expected number of images in the private set, at least 1."""
     population, dataset = private.population, private.population.dataset
     groups = [group for _, group in population.groups]
     return max(1, private_images(dataset.subset or dataset.card.samples, set_aside(dataset), population.z_pool, groups))
@@ -119,7 +120,7 @@ def _training(work: TrainClassifier) -> Cost:
 
 
 def _scored(private: Private, recipe: Recipe) -> Cost:
-    """Cost of scoring a classifier on the test set and the canaries."""
+    """Cost of scoring a classifier on the images on which accuracy is measured, and on the canaries."""
     population = private.population
     canaries = sum(_full(group.count) for _, group in population.groups)
     return _net(private, recipe).answers(_full(_test_images(population)) + canaries)
@@ -131,7 +132,8 @@ def _full(images: int) -> int:
 
 
 def _test_images(population: Population) -> int:
-    """Number of images on which accuracy is measured."""
+    """Number of images on which accuracy is measured: validation images if `judged_on` names them, else test images; where the
+    study sets none aside, the official test split."""
     dataset = population.dataset
     return (dataset.validation if dataset.judged_on else dataset.test) or dataset.card.test_samples
 

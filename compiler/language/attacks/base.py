@@ -53,8 +53,8 @@ class Tried(Frozen):
 
     @property
     def variant_name(self) -> str:
-        """Parameters in one string: signal, space, variant, number of queries, other fields unless at their defaults, `compat`;
-        `logit/pooled/1q`.
+        """Parameters in one string, joined by `/`: values of signal, space and variant, number of queries, other fields as
+        `name=value` unless at their defaults, `compat`; `logit/pooled/1q`.
 
         Together with the attack's name and a release level it names a column of scores.
         """

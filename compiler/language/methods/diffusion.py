@@ -43,7 +43,7 @@ class Checkpoint(Frozen):
 
 
 def _kind_of_base(given: Any) -> str:
-    """`folder` (a user's checkpoint) for words with a `path`, else `trained here`."""
+    """`folder` (a user's checkpoint) for a mapping or model with a `path`, else `trained here`."""
     fields = given if isinstance(given, dict) else getattr(given, "__dict__", {})
     return "folder" if "path" in fields else "trained here"
 
@@ -122,7 +122,8 @@ class Denoiser(Generator):
         return self.model_copy(update={name: field.default for name, field in type(self).model_fields.items() if name not in kept})
 
     def priced(self, sizes: Sizes) -> Net:
-        """Cost parameters of the net for these sizes: on pixels or, for latent_mlp, on principal components."""
+        """Cost parameters of the net for these sizes: for latent_mlp on principal components, else on pixels; latent counts as
+        unet."""
         if self.net in ("unet", "latent"):
             return convolutions("unet", self.width, sizes.shape)
         signal = self.components if self.net == "latent_mlp" else math.prod(sizes.shape)

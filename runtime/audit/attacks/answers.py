@@ -34,13 +34,15 @@ class Answers:
 
     @property
     def labels(self) -> np.ndarray:
-        """canary: the label that each is scored against."""
+        """canary, int64: the label that each is scored against; -1 in files of a signal or of scores, which have no labels. Shares
+        memory with the group's tensor."""
         return self.group.labels.numpy()
 
     def signal(self, name: str, queries: int) -> np.ndarray | None:
-        """canary × view × shadow: the signal of that name on the first `queries` views; `given_signal`, unchanged, where there is
-        one; None with neither logits nor a given signal. ValueError for a logit that is not finite, or gives a signal that is
-        not; a given signal is not checked."""
+        """canary × view × shadow: `given_signal`, unchanged and not checked, where there is one; else the signal `name`, float64
+        and higher for members, on the first `queries` views of the logits (all views if there are fewer), cached; None with
+        neither. ValueError where a logit of these views, or the signal, is not finite; KeyError for a name not in
+        `signals.SIGNALS`."""
         if self.given_signal is not None:
             return self.given_signal
         if self.logits is None:
@@ -52,8 +54,9 @@ class Answers:
         return self._signals[key]
 
     def z_signal(self, name: str, queries: int) -> np.ndarray | None:
-        """z sample × view × shadow: the signal of that name on the first `queries` views of the z pool; None without logits of a z
-        pool. ValueError for a logit that is not finite."""
+        """z sample × view × shadow: the signal `name` on the first `queries` views of the z pool (all views if there are fewer);
+        None without logits of a z pool. ValueError where a logit of these views is not finite, KeyError for a name not in
+        `signals.SIGNALS`; the signal itself is not checked."""
         if self.z_logits is None:
             return None
         return signals.by_shadow(signals.SIGNALS[name], self.z_logits[:, :queries], self.group.z_labels.numpy())
@@ -63,8 +66,8 @@ class Answers:
         return {}
 
     def measure(self, name: str) -> np.ndarray | None:
-        """canary × 1 × shadow: the signal of that name in `measured`; None where it has none. ValueError for one that is not
-        finite."""
+        """canary × 1 × shadow, a view: the array `name` of `measured`; None where `measured` is None or has no such array.
+        ValueError where a value is not finite."""
         values = (self.measured or {}).get(name)
         return None if values is None else check_finite(values[:, None, :])
 
@@ -72,7 +75,7 @@ class Answers:
 def check_finite(signal: np.ndarray) -> np.ndarray:
     """The signal itself (canary × view × shadow); ValueError with the index of the first NaN or infinity.
 
-    A value that is not finite would make all scores of its canary NaN, and NaN scores are left out.
+    A value that is not finite would make scores NaN, and NaN scores are left out of all figures.
     """
     if not np.isfinite(signal).all():
         canary, view, shadow = (int(index) for index in np.argwhere(~np.isfinite(signal))[0])

@@ -12,8 +12,9 @@ from runtime.audit.attacks.lira import Likelihood
 
 def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
     """The attack as a function from membership to scores (see `Score`); None where no denoiser was queried for this signal, or
-    where the variant needs the signal of the base and there is none. `paired`: as in `ShadowPool`; variants with one threshold for
-    all canaries need neither it nor the membership."""
+    where the variant is `minus_base` and the base was not queried for it. `threshold` and `minus_base` score by the signal itself,
+    mean over noise levels, whatever the membership and `paired`; other variants are a `Likelihood`. `paired`: as in `ShadowPool`.
+    ValueError for a signal that is not finite."""
     signal = _signal(answers, how.signal)
     if signal is None or how.variant not in ("threshold", "minus_base"):
         return None if signal is None else Likelihood(signal, paired, how.variant)
@@ -27,8 +28,8 @@ def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
 
 
 def _signal(answers: Answers, name: str) -> np.ndarray | None:
-    """canary × level × shadow: the signal at each noise level at which it was measured, usually one; None where it was not
-    measured."""
+    """canary × level × shadow: the arrays `name` and `name`/0 to `name`/9 of `answers.measured`, those that it has, in this order;
+    None where it has none. ValueError for a value that is not finite."""
     levels = [name for name in (name, *(f"{name}/{level}" for level in range(10))) if name in (answers.measured or {})]
     found = [measured for level in levels if (measured := answers.measure(level)) is not None]
     return np.concatenate(found, axis=1) if found else None

@@ -15,8 +15,12 @@ from runtime.data.plugin import load_function
 
 
 def scorer_of(attack: Tried, answers: Answers, paired: bool) -> Score | None:
-    """A function from membership to scores; None where the attack does not read this release level, where the answers lack the
-    signal that it reads, or where it does not apply to these canaries."""
+    """A function from membership to scores (see `Score`); None where the attack does not read this release level, where the answers
+    lack the signal that it reads, or where it does not apply to these canaries. `paired`: as in `ShadowPool`.
+
+    The function of a plug-in raises ValueError for scores of another shape than the membership's, and for infinite ones.
+    ImportError without the attack's module, ValueError without its function `scorer`; errors of that `scorer`, such as ValueError
+    for a logit or signal that is not finite."""
     if answers.release not in attack.reads:
         return None
     foreign = is_own(attack.attack)
@@ -26,7 +30,8 @@ def scorer_of(attack: Tried, answers: Answers, paired: bool) -> Score | None:
 
 
 def _checked(name: str, score: Score) -> Score:
-    """A plug-in's attack whose scores are checked: ValueError for a wrong shape or infinite scores."""
+    """`score`, given a copy of the membership, with its scores as float64; when called, it raises ValueError, whose text begins
+    with `name`, for scores of another shape than the membership's and for infinite ones. NaN is allowed."""
 
     def checked(member: np.ndarray) -> np.ndarray:
         scores = np.asarray(score(member.copy()), dtype=np.float64)

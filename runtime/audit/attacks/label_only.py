@@ -22,8 +22,9 @@ CONVERGED_STEP = 1e-10
 
 
 def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
-    """The attack as a function from membership to scores (see `Score`); None without logits. Of the logits only the predicted
-    label is used."""
+    """The attack as a function from membership to scores (see `Score`); None without logits. Of the logits it uses only whether the
+    label's is strictly the largest, on the first `how.queries` views. The scores of the variant `vote` do not depend on the
+    membership. `paired`: as in `ShadowPool`. ValueError for a logit that is not finite."""
     if answers.logits is None:
         return None
     correct = signals.by_shadow(signals.correct, answers.logits[:, : how.queries], answers.labels)
@@ -34,8 +35,10 @@ def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
 
 
 def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """canary × model: log-odds of membership for the target's vector of correct views, from a regression fitted on its shadows;
-    NaN where fewer than `MIN_SHADOWS` shadows are members, or non-members. correct: canary × view × model, 0 or 1."""
+    """canary × model: log-odds of membership for the target's vector of correct views, from a logistic regression of each canary,
+    fitted on all other models (under pairs without the target's complement); NaN where fewer than `MIN_SHADOWS` of them are
+    members, or non-members. Unlike in other attacks, no model is left out under `balanced`. correct: canary × view × model, 0 or
+    1."""
     canaries, _, models = correct.shape
     score = np.full((canaries, models), np.nan)
     for target in range(models):
@@ -64,8 +67,9 @@ def _with_constant(correct: np.ndarray) -> np.ndarray:
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """n × feature: weights of n ridge logistic regressions, fitted by Newton's method with steps of at most 5. x: n × model ×
-    feature, of which the last is the constant, whose weight is not shrunk; y: n × model, 0 or 1."""
+    """n × feature: weights of n ridge logistic regressions after at most `MAX_STEPS` Newton steps, each of at most 5 in any weight,
+    converged or not. x: n × model × feature, of which the last is the constant, with a penalty of only 1e-6; y: n × model, 0 or
+    1."""
     weights = np.zeros((x.shape[0], x.shape[2]))
     penalty = PENALTY * np.eye(x.shape[2])
     penalty[-1, -1] = 1e-6  # the constant is not shrunk; a trace of penalty keeps one-sided data finite

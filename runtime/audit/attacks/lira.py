@@ -21,8 +21,10 @@ from runtime.audit.attacks.pool import VARIANCE_FLOOR, ShadowPool, SideMoments, 
 
 
 def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | None:
-    """The attack as a function from membership to scores (see `Score`); None without logits and without a given signal. The
-    signals `true_label` and `contrast` need logits, and true labels that are known and differ from the scored ones; else None."""
+    """The attack as a function from membership to scores (see `Score`), a `Likelihood` for `Lira`; None with neither logits nor a
+    given signal. For the signals `true_label` and `contrast` None also without logits, where any true label is unknown (negative),
+    or where all are the scored labels. `paired`: as in `ShadowPool`. ValueError for a logit, or a signal of logits, that is not
+    finite."""
     signal = _signal(how, answers)
     if signal is None:
         return None
@@ -32,8 +34,8 @@ def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | N
 
 
 def _signal(how: Lira | LiraOffline, answers: Answers) -> np.ndarray | None:
-    """canary × view × shadow: the signal that the attack declares; None where the answers lack it, and for `true_label` and
-    `contrast` where a true label is unknown (negative) or all are the scored labels."""
+    """canary × view × shadow: the signal that the attack declares, on the first `how.queries` views; None, and ValueError, as of
+    `scorer`."""
     if how.signal not in ("true_label", "contrast"):
         return answers.signal(how.signal, how.queries)
     labels, true_labels = answers.labels, answers.group.true_labels.numpy()
@@ -69,18 +71,20 @@ class Likelihood:
         return replace(self, signal=self.signal[kept])
 
     def floored(self, member: np.ndarray) -> tuple[int, int]:
-        """Number of fits whose variance is at its floor since their shadows agree, and number of all fits with enough shadows: both
-        sides, each canary, view and target."""
+        """(number of fits whose variance is at `VARIANCE_FLOOR`, number of all fits): of both sides, each canary, view and target,
+        where the side has at least `MIN_SHADOWS` shadows. The variance is that of `variant`, whatever `compat`."""
         found = [side.floored(self.variant) for side in sides(self.signal, ShadowPool(member, self.paired))]
         return sum(some for some, _ in found), sum(every for _, every in found)
 
 
 def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
-    """canary × model: log density as a member minus as a non-member, leave-one-out, mean over views. signal: canary × view × model.
+    """canary × model: log density as a member minus as a non-member, leave-one-out, mean over views; higher means member. signal:
+    canary × view × model, finite.
 
-    NaN where a side has too few shadows. `variant`: per_example, pooled, student_t. `compat` reproduces published code:
-    `median_location`, `global_variance` (for each view and target one variance of all canaries' IN signals about their common mean,
-    used for both sides).
+    NaN where a side has fewer than `MIN_SHADOWS` shadows. `variant`: per_example, pooled, student_t (see `SideMoments.variance`).
+    `compat` reproduces published code: `median_location` (densities about the shadows' median instead of their mean),
+    `global_variance` (for each view and target one variance of all canaries' IN signals about their common mean, used for both
+    sides); other entries have no effect.
     """
     signal = np.asarray(signal, np.float64)
     inside, outside = sides(signal, pool)
@@ -98,11 +102,12 @@ def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: 
 
 
 def lira_offline(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
-    """canary × model: how far the signal lies above its mean over models without the canary, in standard deviations (one-sided),
-    mean over views; NaN where these models are too few.
+    """canary × model: how far the signal lies above its mean over the target's shadows without the canary, in standard deviations,
+    mean over views; higher means member. NaN with fewer than `MIN_SHADOWS` such shadows. signal: canary × view × model, finite.
 
-    The order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
-    `student_t` widens by the uncertainty of the mean. `compat`: `two_sided` (a known mistake), `median_location`.
+    With one view the order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
+    `variant`: as for `lira`; `student_t` widens by the uncertainty of the mean. `compat`: `median_location`, the median instead of
+    the mean; `two_sided` (a known mistake), minus the log density instead, so that unusually low signals score high too.
     """
     signal = np.asarray(signal, np.float64)
     _, outside = sides(signal, pool)
@@ -129,19 +134,23 @@ def _log_density(signal: np.ndarray, side: SideMoments, variance: np.ndarray, va
 
 
 def _at_median(side: SideMoments, signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
-    """The side's moments with the median of its shadows as location instead of their mean."""
+    """The side's moments with `mean` replaced by the median of its shadows; `count` and `squares`, about the mean, are unchanged.
+    `chosen`: canary × model, bool, the models of this side."""
     location = np.stack([np.nanmedian(shadows, axis=-1) for shadows in _shadows(signal, chosen, pool)], axis=-1)
     return SideMoments(side.count, location, side.squares)
 
 
 def _global_variance(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """1 × view × model: variance of all members' signals about their common mean, differences between canaries included."""
+    """1 × view × target: variance (divided by n) of the signals of all canaries' IN shadows about their common mean, differences
+    between canaries included; at least `VARIANCE_FLOOR`, NaN where there is no such shadow."""
     variance = np.stack([np.nanvar(shadows, axis=(0, 2)) for shadows in _shadows(signal, pool.member, pool)], axis=-1)
     return np.maximum(variance[None], VARIANCE_FLOOR)
 
 
 def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> Iterator[np.ndarray]:
-    """For each target: signals (canary × view × model) of its chosen shadows, NaN elsewhere. A loop, for replication only."""
+    """Yield for each target the signals (canary × view × model) of its shadows among the `chosen` models (canary × model, bool),
+    NaN elsewhere. All Python warnings are ignored from the first to the last step of the iteration. A loop, for replication
+    only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sides without any shadow, which `usable` masks
         for kept in pool.shadows(chosen):

@@ -36,11 +36,12 @@ class ShadowPool:
 
     @cached_property
     def left_out(self) -> np.ndarray | None:
-        """canary or 1 × model: the model of opposite membership that is left out with each target; None where none is.
+        """canary × model (1 × model if `paired`), int: index of the model of opposite membership that is left out with each target;
+        None where none is. Cached.
 
-        Under pairs it is the target's complement. Where all of at least eight canaries are in equally many models (`balanced`), but
-        not in none or in all, it is drawn from the other side, independently of scores: the target's side lacks the target, so the
-        other must lack one too, or scores are biased towards non-membership.
+        If `paired` it is the target's complement. Else, where all of at least eight canaries are in equally many models
+        (`balanced`), but not in none or in all, it is drawn from the other side with a fixed seed, independently of scores: the
+        target's side lacks the target, so the other must lack one too, or scores are biased towards non-membership.
         """
         canaries, models = self.member.shape
         if self.paired:
@@ -80,7 +81,8 @@ class ShadowPool:
             kept[row, self.left_out[canary if len(self.left_out) > 1 else 0, target]] = False
 
     def shadows(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
-        """For each target, canary × model, bool: the chosen models without it and without the model left out with it."""
+        """Yield for each target, in order, canary × model, bool: a copy of `chosen` (likewise) without the target and without the
+        model left out with it."""
         for target in range(chosen.shape[1]):
             kept = chosen.copy()
             self.without(kept, np.arange(len(kept)), np.full(len(kept), target))
@@ -99,13 +101,15 @@ class SideMoments:
     """canary × view × model: sum of squared distances from the mean."""
 
     def floored(self, how: str) -> tuple[int, int]:
-        """Number of fits whose variance is at `VARIANCE_FLOOR`, and number of all fits with enough shadows."""
+        """Of the fits (canary, view and target) with at least `MIN_SHADOWS` shadows: the number whose variance is at
+        `VARIANCE_FLOOR`, and the number of all. `how`: as for `variance`."""
         enough = np.broadcast_to(self.count >= MIN_SHADOWS, self.squares.shape)
         return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum()), int(enough.sum())
 
     def variance(self, how: str) -> np.ndarray:
-        """canary × view × model: unbiased variance, per canary (`per_example`, `student_t`), or 1 × view × model: pooled within
-        canaries (`pooled`); at least `VARIANCE_FLOOR`, and NaN where there are fewer than two shadows."""
+        """Unbiased variance, at least `VARIANCE_FLOOR`. For `how` `pooled`: 1 × view × model, about each canary's own mean, pooled
+        over all canaries; NaN where no canary has two shadows. For any other `how` (`per_example`, `student_t`): canary × view ×
+        model; NaN where the canary has fewer than two shadows."""
         freedom = self.count - 1
         if how == "pooled":
             # A canary without shadows on this side (bernoulli membership) is NaN, which must not reach the pooled sum.
@@ -118,7 +122,8 @@ class SideMoments:
 
 
 def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoments]:
-    """Moments of the signal over the IN and the OUT shadows of every target. signal: canary × view × model, finite."""
+    """Moments of the signal over the IN shadows, and over the OUT shadows, of every target (see `ShadowPool.without_target`).
+    signal: canary × view × model, finite."""
     signal = np.asarray(signal, np.float64)
     center = signal.mean(-1, keepdims=True)
     centred = signal - center  # running sums of squares cancel badly far from zero
@@ -143,8 +148,8 @@ def _side(center: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Sha
 def _summed_again(
     squares: np.ndarray, mean: np.ndarray, doubtful: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool
 ) -> None:
-    """Compute mean and squares anew in place, by direct sums, where `doubtful` (canary × view × target, bool) is true: there the
-    target's own terms make up nearly all of the sum, so that subtraction cancels."""
+    """Compute `mean` (of `centred`) and `squares` anew, in place, by direct sums, where `doubtful` (canary × view × target, bool)
+    is true: there the terms of the models that are left out make up nearly all of the sum, so that subtraction cancels."""
     where = np.argwhere(doubtful)
     for part in np.array_split(where, max(1, where.size * centred.shape[-1] // 4_000_000)):
         canary, view, target = part.T

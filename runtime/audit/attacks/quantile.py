@@ -16,7 +16,9 @@ PENALTY = 1.0
 
 
 def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
-    """The attack as a function from membership to scores (see `Score`); None without a signal of the canaries and of a z pool."""
+    """The attack as a function from membership to scores (see `Score`), which do not depend on the membership; None where the
+    signal of the canaries or the logits of the z pool are missing. ValueError for a logit, or a signal of canaries, that is not
+    finite."""
     signal, z_signal = answers.signal(how.signal, how.queries), answers.z_signal(how.signal, how.queries)
     if signal is None or z_signal is None:
         return None
@@ -26,7 +28,8 @@ def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
 
 
 def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_images: np.ndarray) -> np.ndarray:
-    """canary × model: the signal's distance above its prediction, in predicted standard deviations.
+    """canary × model: how far the signal, mean over views, lies above its prediction from the image, in predicted standard
+    deviations; negative below it. The predictions are fitted for each model on the z samples.
 
     signal: canary × view × model; z_signal: z × view × model; images, z_images: n × pixels, grey levels 0 to 255.
     """
@@ -41,7 +44,8 @@ def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_ima
 
 
 def _components(images: np.ndarray, z_images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """n × feature, of images and of z images: coordinates along the z images' first principal components, then a constant 1."""
+    """n × feature, of images and of z images: coordinates along the z images' first `COMPONENTS` principal components (fewer where
+    there are fewer z images or pixels), then a constant 1. Pixels are scaled from 0..255 to 0..1."""
     z = z_images.astype(np.float64) / 255
     center = z.mean(0)
     _, _, axes = np.linalg.svd(z - center, full_matrices=False)
@@ -55,7 +59,8 @@ def _components(images: np.ndarray, z_images: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Weights of a ridge regression; that of the last feature, the constant, is not shrunk."""
+    """feature × output: weights of a ridge regression; those of the last feature, the constant, are not shrunk. x: n × feature; y:
+    n × output."""
     penalty = PENALTY * np.eye(x.shape[1])
     penalty[-1, -1] = 0.0
     return np.linalg.solve(x.T @ x + penalty, x.T @ y)

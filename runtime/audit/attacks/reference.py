@@ -11,8 +11,9 @@ from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool, sides, usable
 
 
 def scorer(how: LogitAttack, answers: Answers, paired: bool) -> Score | None:
-    """`Threshold`, `Reference` or `Calibrated` as a function from membership to scores (see `Score`); None without logits and
-    without a given signal."""
+    """`Threshold`, `Reference` or `Calibrated` as a function from membership to scores (see `Score`); None with neither logits nor
+    a given signal. Scores of `Threshold` do not depend on the membership. `paired`: as in `ShadowPool`. ValueError for a logit, or
+    a signal of logits, that is not finite."""
     signal = answers.signal(how.signal, how.queries)
     if signal is None:
         return None
@@ -29,15 +30,17 @@ def threshold(signal: np.ndarray) -> np.ndarray:
 
 
 def calibrated(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """canary × model: the signal minus its mean over models without the canary (Watson et al. 2022); NaN where they are too few."""
+    """canary × model: the signal minus its mean over the target's shadows without the canary, mean over views (Watson et al. 2022);
+    NaN with fewer than `MIN_SHADOWS` such shadows. signal: canary × view × model."""
     _, outside = sides(signal, pool)
     return np.where(usable(outside), (np.asarray(signal, np.float64) - outside.mean).mean(1), np.nan)
 
 
 def reference(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """canary × model: share of models without the canary that are no more confident than the target (Attack-R, Ye et al. 2022).
+    """canary × model: share of the target's shadows without the canary whose signal, mean over views, is at most the target's
+    (Attack-R, Ye et al. 2022). signal: canary × view × model.
 
-    With k such models only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved. NaN where they are too few.
+    With k such shadows only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved. NaN with fewer than `MIN_SHADOWS`.
     """
     mean = np.asarray(signal, np.float64).mean(1)
     score = np.full(mean.shape, np.nan)

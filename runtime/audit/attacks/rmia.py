@@ -15,7 +15,8 @@ from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool
 
 
 def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
-    """The attack as a function from membership to scores (see `Score`); None without logits of canaries and of a z pool."""
+    """The attack as a function from membership to scores (see `Score`); None where the logits of the canaries or of a z pool are
+    missing. `paired`: as in `ShadowPool`. ValueError for a logit, or a confidence, that is not finite."""
     if answers.logits is None or answers.z_logits is None:
         return None
     read = signals.taylor_confidence if "taylor_softmax" in how.compat else signals.confidence
@@ -43,12 +44,13 @@ def rmia(
     majority: bool = False,
     trimmed: bool = False,
 ) -> np.ndarray:
-    """canary × model: share of z samples whose likelihood ratio the canary's exceeds by at least the factor `gamma`.
+    """canary × model: share of z samples whose likelihood ratio is at most the canary's divided by `gamma`; higher means member.
 
-    confidence: canary × view × model, probability of the scored label; z_confidence: z × view × model. Views vote by their mean,
-    or by `majority` on each z sample. Ties within a step are broken by the canary's own ratio, never across one. NaN where too
-    few models are left on a side (not `online`: without the canary). `a`: see `_from_outside`; used for z samples always, for
-    canaries if not `online`. `trimmed` reproduces published code: means over models without the extreme fifths.
+    confidence: canary × view × model, probability of the scored label; z_confidence: z × view × model. The share is the mean over
+    views or, by `majority`, that of z samples beaten in more than half of the views. Added to it, to break ties, is less than half
+    a step of it, rising with the canary's own ratio; so scores may exceed 1. NaN with fewer than `MIN_SHADOWS` shadows on a side
+    (not `online`: without the canary). `a`: see `_from_outside`; used for z samples always, for canaries if not `online`.
+    `trimmed` reproduces published code: means over models without the extreme fifths.
     """
     confidence, z_confidence = np.asarray(confidence, np.float64), np.asarray(z_confidence, np.float64)
     outside = ~pool.member
@@ -79,24 +81,26 @@ def rmia(
 
 
 def _from_outside(mean_out: np.ndarray, a: float) -> np.ndarray:
-    """Mean of IN and OUT confidence where only OUT is known: IN is approximated by a · OUT + (1 - a)."""
+    """The mean of IN and OUT confidence from `mean_out`, that of OUT models: IN is approximated by a · OUT + (1 - a)."""
     return ((1 + a) * mean_out + (1 - a)) / 2
 
 
 def _log(p: np.ndarray) -> np.ndarray:
-    """Logarithm, finite at 0."""
+    """Natural logarithm of `p`, where smaller values are raised to the least normal float64."""
     return np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """Per target, mean over the chosen models without it and the model left out with it; NaN where none is left."""
+    """n × view × target: mean of `values` (n × view × model, not negative) over the models in `chosen` (n × model, bool), without
+    the target and the model left out with it; not finite where none is left."""
     mask = chosen[:, None, :].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.maximum(pool.without_target(mask * values), 0.0) / pool.without_target(mask)  # rounding may leave -1e-17
 
 
 def _trimmed_mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """As `_mean`, without the lowest and the highest fifth (rounded down). A loop over targets, for replication only."""
+    """As `_mean`, without the lowest and the highest fifth of the values (each rounded down); NaN where none is left. A loop over
+    targets, for replication only."""
     found = np.empty(values.shape)
     rank = np.arange(values.shape[-1])
     for target, kept in enumerate(pool.shadows(chosen)):

@@ -11,7 +11,9 @@ from runtime.audit.attacks.lira import Likelihood
 
 
 def scorer(how: Nearest | Selected, answers: Answers, paired: bool) -> Score | None:
-    """The attack as a function from membership to scores (see `Score`); None where the set was not queried for this signal."""
+    """The attack as a function from membership to scores (see `Score`): for `Selected` 1 where an image of the set is or began as
+    the canary, else 0, whatever the membership; for `Nearest` a `Likelihood`. None where the set was not queried for this signal.
+    `paired`: as in `ShadowPool`. ValueError for a signal that is not finite."""
     if isinstance(how, Selected):
         chosen = answers.measure("selected")
         return None if chosen is None else lambda member: chosen[:, 0]

@@ -51,7 +51,8 @@ class Summary:
     epsilon_lower: dict[str, Bound]
     null_passed: bool
     left_out: int
-    """Number of scores that are NaN: too few shadows to fit on, or of a model without any (or every) sample, which is no target."""
+    """Number of scores that are NaN: too few shadows to fit on, or of a model that is a reference and no target
+    (`Scope.targets`)."""
     complaints: tuple[str, ...] = ()
     """Reasons why the null control failed, and doubts about the data that the scores raise."""
 
@@ -99,11 +100,12 @@ class Report:
 
     @property
     def trusted(self) -> bool:
-        """Whether every attack passed its null control, and no doubt about the data or its scores is grave."""
+        """Whether every attack passed its null control, and no doubt about the data or about an attack's scores is grave."""
         return not any(doubt.grave for doubt in self.doubts) and all(summary.null_passed for summary in self.attacks.values())
 
     def as_json(self) -> dict[str, Any]:
-        """The documented public form: finite numbers, strings, booleans and null."""
+        """The documented public form, ready for JSON: nested dicts and lists of strings, numbers, booleans and None; with the notes
+        (`notes`) as text. An infinite `threshold` of a TPR is None; that of a bound in `epsilon_lower` stays infinite."""
         attacks = {name: summary.as_json() for name, summary in self.attacks.items()}
         return {
             "n_shadows": self.n_shadows, "n_samples": self.n_samples, "design": self.design, "trusted": self.trusted,
@@ -113,9 +115,10 @@ class Report:
 
 
 def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
-    """Audit the arrays of a file; SynthcError where the settings do not fit the arrays, or an attack that they name does not apply.
+    """Audit the arrays of a file by the attacks that the settings name, or by all that apply; SynthcError where the settings do not
+    fit the arrays (`_checked_design`), or an attack that they name does not apply or leaves members or non-members without a score.
 
-    `on_result` is called with each attack's result in turn: all results together may not fit into memory.
+    `on_result` is called with the result of each attack in the report, in turn: all results together may not fit into memory.
     """
     design = _checked_design(evidence, settings)
     attacks, skipped = applicable(evidence, settings, design)
@@ -140,7 +143,8 @@ def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[Atta
 
 
 def doubts_of(evidence: Evidence, settings: AuditSettings, design: Design) -> Iterator[Doubt]:
-    """Doubts about the data that can be found before any attack runs."""
+    """Yield doubts about the data that can be found before any attack runs: about membership, answers, repeated samples, and z
+    samples that are audited samples too."""
     answers = answers_of(evidence)
     yield from doubts_about([answers], scope_of(evidence, settings, design), evidence.same)
     if evidence.same is not None:
@@ -152,7 +156,8 @@ def doubts_of(evidence: Evidence, settings: AuditSettings, design: Design) -> It
 
 
 def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
-    """Number of z samples whose logits equal those of an audited sample. Both arrays: shadow × sample × …."""
+    """Number of z samples whose logits, converted to the dtype of `logits`, equal those of an audited sample to the last bit in
+    every shadow and view. Both arrays: shadow × sample × …."""
     rows = {np.ascontiguousarray(logits[:, sample]).tobytes() for sample in range(logits.shape[1])}
     found = (
         np.ascontiguousarray(z_logits[:, sample].astype(logits.dtype)).tobytes() in rows for sample in range(z_logits.shape[1])
@@ -161,14 +166,16 @@ def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
 
 
 def _refuse_if_asked(settings: AuditSettings, skipped: dict[str, str]) -> None:
-    """SynthcError where attacks that the settings name are among the skipped ones."""
+    """Raise SynthcError, with the first of the `skipped` attacks (name → reason), if there is one and the settings name attacks;
+    without named attacks do nothing."""
     for name, reason in skipped.items() if settings.tried else ():
         raise SynthcError(f"--attack {name}: {reason}")
 
 
 def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts: Sequence[Doubt] = ()) -> Scope:
-    """The terms, membership and resamples of the file's attacks, as those of a trial with one canary group. Where there are
-    `doubts`, no epsilon bound is stated."""
+    """The terms, membership and resamples of the file's attacks, as those of a trial with one canary group (`GROUP`) and no
+    headline attack. Where there are `doubts`, no epsilon bound is stated. Numbers of redraws that the settings leave open are from
+    10 to 100, fewer the more signals there are. All seeds are fixed."""
     shadows = None if _one_way(evidence, settings) else evidence.shadows
     rng = numpy_generator(0, None, "audit/bootstrap")
     resamples = Resamples.draw(_resamples(evidence, settings), evidence.samples, rng, shadows, design == "pairs", evidence.same)
@@ -186,7 +193,7 @@ def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts
 
 
 def headline_fpr(settings: AuditSettings) -> float:
-    """The FPR of a file's headline: HEADLINE_FPR if the settings have it, else their first."""
+    """The FPR of a file's headline: HEADLINE_FPR if the settings list it in this spelling, else their first."""
     return float(HEADLINE_FPR if HEADLINE_FPR in settings.fpr else settings.fpr[0])
 
 
@@ -196,12 +203,13 @@ def _one_way(evidence: Evidence, settings: AuditSettings) -> bool:
 
 
 def _resamples(evidence: Evidence, settings: AuditSettings) -> int:
-    """Number of bootstrap resamples."""
+    """Number of bootstrap resamples: the settings', or else from 100 to 1000, fewer the more scores there are."""
     return settings.resamples or max(100, min(1000, SCORES_RESAMPLED // evidence.member.size))
 
 
 def _checked_design(evidence: Evidence, settings: AuditSettings) -> Design:
-    """The membership design; SynthcError where the settings do not fit the arrays."""
+    """The membership design (`design_of`); SynthcError for `one_run` with several shadows, for more `guesses` than samples, for
+    more `views` than the file holds, and where the file contradicts the declared design."""
     if settings.one_run and evidence.shadows != 1:
         raise SynthcError(f"--one-run wants the {evidence.kind} of one shadow; the file holds {evidence.shadows} shadows")
     if settings.guesses and sum(settings.guesses) > evidence.samples:
@@ -242,7 +250,8 @@ def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """Notes to print beside the table of figures, those that cast doubt on them first."""
+    """Yield notes to print beside the table of figures: doubts about the data; for each attack its complaints and the number of
+    scores left out; the skipped attacks with the reasons."""
     for doubt in report.doubts:
         yield flag_of(doubt)
     for name, summary in report.attacks.items():

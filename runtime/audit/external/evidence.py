@@ -57,7 +57,8 @@ class Evidence:
 
     @cached_property
     def same(self) -> np.ndarray | None:
-        """sample: index of the distinct sample that each row is, where rows are repeated; else None."""
+        """sample: index of the distinct sample that each row is, where rows are repeated; None where none is, or where they may be
+        equal by chance (`repetitions`)."""
         return repetitions(np.moveaxis(self.values, 0, -1), self.member)
 
     @property
@@ -75,12 +76,14 @@ class Evidence:
 
 
 def read_evidence(path: Path, limit: int = MAX_BYTES) -> Evidence:
-    """Read and check an `.npz` file; SynthcError of one line for whatever is wrong with it."""
+    """Read and check an `.npz` file; SynthcError of one line, which begins with the path, for whatever is wrong with it. `limit`:
+    most bytes of all its arrays together; arrays not in NAMES are not read."""
     return check(read_arrays(path, NAMES, limit), str(path))
 
 
 def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
-    """Evidence from named arrays; SynthcError where they are not valid, with `source` at the beginning of its text."""
+    """Evidence from named arrays, of which those that the kind does not need are ignored; SynthcError where one is missing or not
+    valid, or there is not exactly one of DIMENSIONS. `source` is the beginning of its text."""
     kinds = [kind for kind in DIMENSIONS if kind in arrays]
     if len(kinds) != 1:
         held = ", ".join(arrays)
@@ -104,7 +107,8 @@ def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
 
 
 def answers_of(evidence: Evidence) -> Answers:
-    """The arrays as responses of a trial's final models to one canary group without images and true labels."""
+    """The arrays as responses of a trial's final models to one canary group (`GROUP`) without images and true labels. A signal, or
+    scores, become `given_signal`, with labels of -1."""
     nothing, unknown = torch.empty(0), torch.full((evidence.samples,), -1)
     labels, z_labels = (
         missing if values is None else torch.from_numpy(values)
@@ -120,7 +124,8 @@ def answers_of(evidence: Evidence) -> Answers:
 
 
 def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str]) -> np.ndarray:
-    """The array itself; SynthcError for another number of dimensions, an empty or boolean one, or a single class."""
+    """The array itself; SynthcError for another number of dimensions than those in `dimensions`, for an empty or boolean array, and
+    for a single class. `name`: of the array, for messages."""
     wanted = " × ".join(dimensions)
     if values.ndim != len(dimensions):
         raise SynthcError(
@@ -136,7 +141,8 @@ def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str
 
 
 def _axes_hint(name: str, count: int, dimensions: Sequence[str]) -> str:
-    """What adds the axes that an array of `count` dimensions lacks, or takes away what it has beyond them."""
+    """End of a message, with the Python expression that adds the axes that an array of `count` dimensions lacks, or takes away
+    those that it has beyond `dimensions`; "" where there is none to suggest."""
     lack = len(dimensions) - count
     if lack < 0:
         return f"; {name}.squeeze() takes axes of length one away"
@@ -148,7 +154,8 @@ def _axes_hint(name: str, count: int, dimensions: Sequence[str]) -> str:
 
 
 def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -> None:
-    """SynthcError at the first NaN and, with `infinite_too`, infinity or absolute value above MAX_SIGNAL."""
+    """Raise SynthcError at the first NaN or, with `infinite_too`, also infinity or absolute value above MAX_SIGNAL. values: shadow
+    first, of any numeric dtype."""
     if values.dtype.kind != "f":
         return
     for shadow, one in enumerate(values):  # shadow by shadow, so that a large array is never doubled
@@ -162,7 +169,8 @@ def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -
 
 
 def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """sample × shadow, bool; SynthcError where the file's membership is missing or not valid."""
+    """sample × shadow, bool: the file's membership, transposed; SynthcError where it is missing, has another shape than shadow ×
+    sample (the beginning of `shape`, that of the array `kind`), is not 0 or 1, or is the same everywhere."""
     if "member" not in arrays:
         raise SynthcError(f"{source}: has no member; wanted is member (shadows × samples, true where the shadow was trained on it)")
     member = arrays["member"]
@@ -187,7 +195,8 @@ def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[
 
 
 def _no_probabilities(source: str, logits: np.ndarray) -> None:
-    """SynthcError where logits, of more than two rows, look like probabilities: from 0 to 1, each row with the sum 1."""
+    """Raise SynthcError where logits (… × class), of more than two rows, look like probabilities: from 0 to 1, and the sum of each
+    row within 0.01 of 1."""
     sums = logits.sum(-1, dtype=np.float64)
     if logits.size > 2 * logits.shape[-1] and logits.min() >= 0 and logits.max() <= 1 and (np.abs(sums - 1) < 1e-2).all():
         clipped = "numpy.log(numpy.clip(p, 1e-12, 1)), in which the surest answers are all alike"
@@ -197,7 +206,8 @@ def _no_probabilities(source: str, logits: np.ndarray) -> None:
 
 
 def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.ndarray, of: str) -> np.ndarray:
-    """The file's labels as int64; SynthcError where they are missing or not valid for the array."""
+    """The file's labels of this `name` as int64; SynthcError where they are missing, have another shape than sample (the second
+    axis of `logits`), or are no class indices. `of`: name of the array `logits`, for messages."""
     if name not in arrays:
         raise SynthcError(f"{source}: {of} need {name} (samples): the class that each sample is scored against")
     labels, classes = arrays[name], logits.shape[-1]
@@ -218,7 +228,8 @@ def design_of(evidence: Evidence, declared: str = "auto") -> Design:
     """How membership was drawn: the declared design, or for `auto` the one that the membership's structure shows.
 
     `auto`: pairs if shadows 2j and 2j+1 are complements everywhere; balanced if all samples, of at least two, are in
-    equally many shadows, of at least two; else bernoulli. SynthcError where the file contradicts what was declared.
+    equally many shadows, of at least two; else bernoulli. SynthcError where the file contradicts a declared `pairs` or `balanced`;
+    `bernoulli` is not checked.
     """
     member = evidence.member
     if declared == "bernoulli":
@@ -247,8 +258,8 @@ def design_of(evidence: Evidence, declared: str = "auto") -> Design:
 
 
 def looks_like(member: np.ndarray) -> Design:
-    """The design whose structure the membership (sample × shadow) has: pairs, balanced (with at least two samples and two shadows),
-    or bernoulli, which has none."""
+    """The first design whose structure the membership (sample × shadow) has: pairs, balanced (with at least two samples and two
+    shadows), or bernoulli, which has none."""
     shadows = member.shape[1]
     if shadows % 2 == 0 and (member[:, 0::2] != member[:, 1::2]).all():
         return "pairs"
@@ -259,9 +270,10 @@ def looks_like(member: np.ndarray) -> Design:
 
 
 def membership_leak(member: np.ndarray, design: Design) -> str | None:
-    """Why a target's membership can be inferred from the memberships of the shadows that attacks use for it; None if it cannot.
+    """Text of why a target's membership can be inferred from the memberships of its shadows, the other models: where membership is
+    `balanced`, by declaration or by its structure, and where it is pairs but declared `bernoulli`; else None.
 
-    Under the design `pairs` these are without its complement.
+    Under the design `pairs` a target's complement is none of its shadows.
     """
     seen = looks_like(member)
     if design == "balanced" or seen == "balanced":

@@ -48,19 +48,21 @@ ON_MODELS: dict[str, type[Tried]] = {
 """Name → attack of a study that needs only logits or a signal; learned ones and those that need a z pool come last."""
 ATTACKS = (*ON_MODELS, "scores")
 ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if words.looks_at}
-"""Attacks that are possible in studies alone → the release that they read."""
+"""Name of an attack that is possible in studies alone → what it needs besides the outputs of models, in words."""
 
 
 def applicable(evidence: Evidence, settings: AuditSettings, design: Design) -> tuple[list[Tried], dict[str, str]]:
-    """The requested attacks (by default all that are possible on a file of this kind) that apply, with their parameters; and for
-    each that does not, its name and the reason."""
+    """The attacks that apply, in the order asked for, with their parameters; and name → reason of those that do not. Asked for are
+    those that the settings name, else `scores` alone for a file of scores, and all of ON_MODELS for any other. KeyError for a name
+    not in ATTACKS, unless the file is of scores."""
     wanted = dict.fromkeys(settings.tried or (("scores",) if evidence.kind == "scores" else ON_MODELS))
     skipped = {name: reason for name in wanted if (reason := _obstacle(name, evidence, design))}
     return [_as_in_a_study(name, evidence, settings) for name in wanted if name not in skipped], skipped
 
 
 def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
-    """Why the attack does not apply to the file's arrays or to its membership design; None if it applies."""
+    """Why the attack does not apply to the file's arrays or to its membership design; None if it applies. KeyError as of
+    `applicable`."""
     if name == "scores":
         return None if evidence.kind == "scores" else f"the file holds {evidence.kind}, no scores"
     if evidence.kind == "scores":
@@ -79,7 +81,8 @@ def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
 
 
 def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tried:
-    """The attack with the settings' signal, views and variant, as far as it has such fields."""
+    """The attack with the settings' signal (`given` for a file of a signal), number of views (by default all of the file) and LiRA
+    variant, as far as it has such fields; not validated. `scores`, whose scores need none, has its defaults."""
     if name == "scores":
         return Scores()
     fields = ON_MODELS[name].model_fields
@@ -92,7 +95,8 @@ def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tr
 
 
 def conditions(attack: Tried, evidence: Evidence, design: Design, settings: AuditSettings, doubts: Sequence[Doubt]) -> Conditions:
-    """Whether epsilon bounds may be stated: where a condition fails or cannot be checked, there is a reason instead of a bound."""
+    """Whether epsilon bounds may be stated: where a condition fails or cannot be checked, there is a reason instead of a bound.
+    With any `doubts` none may, and the first doubt is the reason, unless `membership_leak` gives one for bounds of one run."""
     if doubts:
         return Conditions(lambda member: membership_leak(evidence.member, design) or doubts[0].text, doubts[0].text)
     return Conditions(lambda member: _one_run_refusal(evidence, design, settings, member), _multi_run_refusal(attack, evidence))
@@ -128,14 +132,16 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings
 
 
 def _by_place(members: np.ndarray) -> bool:
-    """Whether neighbours in the file are alike, or unlike, more often than fair coins let them. members: sample, bool."""
+    """Whether so few, or so many, samples differ in membership from the one before them in the file as fair coins hardly ever give
+    (two-sided p-value below HARDLY_EVER); False with fewer than two samples. members: sample, bool, in the order of the file."""
     changes = int((members[1:] != members[:-1]).sum())
     return bool(binomtest(changes, len(members) - 1).pvalue < HARDLY_EVER) if len(members) > 1 else False
 
 
 @lru_cache
 def _fair(members: int, scored: int) -> float:
-    """Two-sided p-value of fair coins. Cached: a null control computes it for each redraw, and counts repeat."""
+    """Two-sided p-value of `members` heads in `scored` tosses of a fair coin. Cached: a null control computes it for each redraw,
+    and counts repeat."""
     return float(binomtest(members, scored).pvalue)
 
 

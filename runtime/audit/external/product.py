@@ -33,7 +33,9 @@ def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:
 
 
 def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Report, Product]:
-    """The audit's report and its artifact. The headline attack is LiRA where it was run, else the first attack."""
+    """The audit's report and its artifact: files `scores`, `roc`, `risk` and `canaries`, metrics, and notes, among them the report
+    as JSON. The headline attack is LiRA where the report has it, else the report's first attack; raw scores are kept of the first
+    attacks alone, at most MAX_SCORES_KEPT in all. SynthcError as of `audit`."""
     scope, answers = scope_of(evidence, settings, design_of(evidence, settings.membership)), answers_of(evidence)
     kept = Kept.of(scope, MAX_SCORES_KEPT)
     leakage: list[Metric] = []
@@ -57,6 +59,7 @@ def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Rep
 
 
 def headline_of(product: Product, settings: AuditSettings) -> dict[str, Any]:
-    """The headline in the fields of a study's `audit.headline`."""
+    """The headline's `release`, `attack`, `variant`, `canaries` and `fpr`; `variant` is that of the column, such as
+    `logit/pooled/1q`."""
     column = product.notes["columns"][product.notes["headline_column"]]
     return {**column, "canaries": GROUP, "fpr": headline_fpr(settings)}

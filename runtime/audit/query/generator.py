@@ -63,17 +63,19 @@ class Probe:
         return int(self.scheduler.config.num_train_timesteps)
 
     def at(self, level: int) -> Tensor:
-        """canary: the noise level, repeated."""
+        """canary, int64: the noise level, repeated."""
         return torch.full((len(self.labels),), level, device=self.signals.device)
 
     def noises(self, use: str) -> Iterator[Tensor]:
-        """Standard normal noises of the signals' shape, one after another; equal for all denoisers, fixed by seed and `use`."""
+        """Yield standard normal noises of the signals' shape, without end. Each call yields the same ones again: they depend on the
+        seed, the signals' shape and `use` (a name) alone, not on the denoiser."""
         draws = generator(self.seed, None, use)
         while True:
             yield torch.randn(self.signals.shape, generator=draws).to(self.signals.device)
 
     def errors(self, level: int, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """canary, float64: mean squared error of the predicted noise, under `labels` (default: the canaries' own)."""
+        """canary, float64, on the CPU: mean squared error of the noise that the denoiser predicts where `noise` (of the signals'
+        shape) is added up to `level`, under `labels` (default: the canaries' own)."""
         labels = self.labels if labels is None else labels
         return denoising_errors(self.net, self.scheduler, self.signals, noise, self.at(level), labels).double().cpu()
 
@@ -83,9 +85,12 @@ class Probe:
 
 
 def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: for each signal its name → canary, float64 (`vector/0` … for each level); where the base is
-    queried too, its signals under `base/`.
-    Note `one_model`: the base was not tuned, so that all shadows query the same model."""
+    """Query the denoiser of the need `generator`; without this need the unchanged base (need `base`).
+
+    File `answers`: for each signal its name → canary (the groups one after the other), float64, for `vector` `vector/0` to
+    `vector/9`, one for each noise level; with `work.base`, if the denoiser has a base, the same of the base under names that begin
+    with `base/`. Note `one_model`, true, only where the base was not tuned, so that all shadows query the same model.
+    """
     assert isinstance(work.how, Denoiser)
     population = work.private.population
     around = surroundings(work.private, device, inputs.get("base"))
@@ -104,8 +109,8 @@ def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Produ
 
 @torch.inference_mode()
 def measured(probe: Probe, signals: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Pairs of a name and values (canary, float64): one pair for a signal with one value per canary, under the signal's name; for
-    `vector` one pair for each noise level, `vector/0` and so on."""
+    """Yield pairs of a name and values (canary, float64): for a signal with one value per canary one pair, under the signal's name;
+    for `vector` one pair for each noise level, `vector/0` and so on. KeyError for a name not in SIGNALS."""
     for name in signals:
         found = SIGNALS[name](probe)
         if found.dim() == 1:
@@ -115,14 +120,16 @@ def measured(probe: Probe, signals: tuple[str, ...]) -> Iterator[tuple[str, Tens
 
 
 def audited_levels(top: int) -> list[int]:
-    """The MEAN_NOISES noise levels over which `mean_loss` averages: spread evenly between the shares AUDITED_LEVELS of `top`."""
+    """The MEAN_NOISES noise levels over which `mean_loss` averages, ascending: spread evenly from the one to the other share
+    AUDITED_LEVELS of `top` (the number of all levels), both included, and rounded down; they repeat where `top` is small."""
     low, high = (share * top for share in AUDITED_LEVELS)
     levels: list[int] = torch.linspace(low, high, MEAN_NOISES).long().tolist()
     return levels
 
 
 def mean_loss(probe: Probe, labels: Tensor | None = None) -> Tensor:
-    """canary: minus the mean denoising error over levels of little noise, under `labels` (default: the canaries' own)."""
+    """canary: minus the mean denoising error over the `audited_levels`, with one noise each, under `labels` (default: the canaries'
+    own)."""
     pairs = zip(audited_levels(probe.top), probe.noises("denoising query"), strict=False)
     return -torch.stack([probe.errors(level, noise, labels) for level, noise in pairs]).mean(0)
 
@@ -150,8 +157,9 @@ def _mean_error(probe: Probe, level: int) -> Tensor:
 
 
 def pia(probe: Probe) -> Tensor:
-    """canary: minus the log norm of the change in predicted noise, when the noise predicted at level 0 is added and predicted again
-    (Kong et al. 2024, PIA)."""
+    """canary: minus `_log_length`, with p = POWER, of the difference between two predictions of noise: at level 0 on the canary
+    itself, and on the canary with that first prediction added as noise up to the share LATER of the levels (Kong et al. 2024,
+    PIA)."""
     level = round(LATER * probe.top)
     seen = probe.predicted(probe.signals, 0)
     again = probe.predicted(probe.scheduler.add_noise(probe.signals, seen, probe.at(level)), level)
@@ -159,8 +167,10 @@ def pia(probe: Probe) -> Tensor:
 
 
 def secmi(probe: Probe) -> Tensor:
-    """canary: minus the log norm of the error of one deterministic DDIM step up and back, at the level `EARLY` (Duan et al. 2023,
-    SecMI): but for a factor of the schedule, how much the predicted noise changes over that step."""
+    """canary: minus `_log_length`, with p = 2, of the error of one deterministic DDIM step up and back, from the level that STEPS
+    equal steps reach: the share EARLY of the levels, rounded to a multiple of STEPS and at least STEPS (Duan et al. 2023, SecMI).
+    But for a factor of the schedule, it is how much the predicted noise changes over that step. IndexError with fewer than 12 noise
+    levels."""
     stride = max(1, round(EARLY * probe.top / STEPS))
     there = probe.signals
     for step in range(STEPS):
@@ -170,21 +180,22 @@ def secmi(probe: Probe) -> Tensor:
 
 
 def _moved(probe: Probe, signals: Tensor, level: int, to: int) -> Tensor:
-    """The signals moved to another noise level by one DDIM step, with the noise that the denoiser predicts at this one."""
+    """The signals moved from noise level `level` to level `to`, in either direction, by one DDIM step with the noise that the
+    denoiser predicts at `level`."""
     noise, kept = probe.predicted(signals, level), probe.scheduler.alphas_cumprod[level]
     clean = (signals - (1 - kept).sqrt() * noise) / kept.sqrt()
     return probe.scheduler.add_noise(clean, noise, probe.at(to))
 
 
 def sima(probe: Probe) -> Tensor:
-    """canary: minus the log norm of the noise predicted for the canary without noise added, taken to be at the level
-    `EARLY` (Rao et al. 2025, SimA): one query."""
+    """canary: minus `_log_length`, with p = POWER, of the noise predicted for the canary without noise added, taken to be at the
+    share EARLY of the levels (Rao et al. 2025, SimA): one query."""
     return -_log_length(probe.predicted(probe.signals, round(EARLY * probe.top)), POWER)
 
 
 def _log_length(vectors: Tensor, power: int) -> Tensor:
-    """canary, float64: log of Σ |x|^power, which is `power` times the log of the p-norm; a sum of zero is replaced by the least
-    normal float64."""
+    """canary, float64, on the CPU: log of Σ |x|^power over each canary's vector, which is `power` times the log of its p-norm with
+    p = `power`; a sum below the least normal float64 is replaced by that."""
     return vectors.flatten(1).double().abs().pow(power).sum(1).clamp(min=torch.finfo(torch.float64).tiny).log().cpu()
 
 

@@ -28,17 +28,17 @@ DISTANCE_OFFSET = 1e-6
 
 
 def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: `pixel`, `feature` = canary, float64: −log(d + DISTANCE_OFFSET) of the Euclidean distance d to the nearest
-    released image, between normalised images or between their `random_features`; with several views also the same for the nearest
-    of the views, such as `pixel/9q` and `feature/9q` for nine.
+    """Query the set of the need `set`. File `answers`: `pixel`, `feature` = canary (the groups one after the other), float64:
+    −log(d + DISTANCE_OFFSET) of the Euclidean distance d to the nearest released image, between normalised images or between their
+    `random_features`; with several views also the same for the nearest of the views, such as `pixel/9q` and `feature/9q` for nine.
+    Where the set's origins are recorded (its file `audit`) also `selected` = canary, uint8: 1 where an image of the set is or began
+    as the canary, else 0. SynthcError for images that cannot be halved twice, of which there are no features.
 
-    File `nearest`: `images` = canary × channels × height × width, uint8: the nearest image by pixels. Where the images of the set
-    are, or began as, private ones, `answers` also holds `selected` = canary, uint8: 1 where an image of the set is or began as the
-    canary.
+    File `nearest`: `images` = canary × channels × height × width, uint8: the released image nearest to the plain canary by pixels.
 
     Metrics: `nearest_pixel_distance`, the median over canaries of d between normalised images; with a public set
-    `nearest_public_distance`, the same to as many public images; `trace_back_rate` where origins are recorded and not every image
-    equals its own.
+    `nearest_public_distance`, the same to as many public images, the first ones; `trace_back_rate` where origins are recorded and
+    not every image equals its own.
     """
     population = work.private.population
     card = population.dataset.card
@@ -71,9 +71,9 @@ def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
 
 
 def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
-    """Of released images that were initialised from a private one: the share whose nearest private image is still that one;
-    no value where none was.
-    released: n × c × h × w; pool: m × c × h × w, both normalised; origins: n, row of the pool or −1."""
+    """Metric `trace_back_rate`: of released images that were initialised from a private one, the share whose nearest image of the
+    pool, by Euclidean distance, is still that one; `n` is their number; no value where there are none.
+    released: n × c × h × w; pool: m × c × h × w, the private images, both normalised; origins: n, row of the pool or −1."""
     began = origins >= 0
     found = None
     if began.any():
@@ -84,8 +84,8 @@ def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
 
 @lru_cache(maxsize=32)
 def _public_distance(population: Population, count: int) -> float:
-    """Median Euclidean distance of the canaries (normalised pixels) to the nearest of the first `count` public images; the same for
-    every shadow."""
+    """Median over canaries of the Euclidean distance (normalised pixels) to the nearest of the first `count` public images, or of
+    all if there are fewer; cached, since it is the same for every shadow."""
     assert population.public is not None
     card = population.dataset.card
     canaries = normalise(torch.cat([group.images for group in roles_of(population).groups]), card)
@@ -94,24 +94,25 @@ def _public_distance(population: Population, count: int) -> float:
 
 
 def _are(images: Tensor, pool: Tensor, origins: Tensor) -> bool:
-    """Whether every image equals its origin bit by bit: the set was selected and not learned."""
+    """Whether every image has an origin and equals it bit by bit, in the same dtype: the set was selected and not learned. origins:
+    for each image, its row of `pool`, −1 for none."""
     return images.dtype == pool.dtype and bool((origins >= 0).all()) and bool((images == pool[origins]).all())
 
 
 def grey_levels(images: Tensor) -> Tensor:
-    """Images as uint8; learned images are floats on a scale from 0 to 1, values outside of which are clipped; NaN
-    becomes 0."""
+    """Images as uint8: those of uint8 unchanged, without a copy; floats on a scale from 0 to 1 are clipped to it, multiplied by 255
+    and rounded, and NaN becomes 0."""
     return images if images.dtype == torch.uint8 else (images.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def random_features(card: Card) -> Classifier:
-    """An untrained ConvNet, always the same for images of this shape and so many classes: its features do not depend on private
-    data."""
+    """An untrained ConvNet in eval mode, on the CPU, always the same for images of this shape and so many classes: its features do
+    not depend on private data. SynthcError for images that cannot be halved twice."""
     recipe = Recipe(net="convnet", width=64, norm="instance", depth=2)
     return build(recipe, card, generator(0, None, "nearest image/random features")).eval()
 
 
 @torch.inference_mode()
 def _embedded(net: Classifier, x: Tensor) -> Tensor:
-    """image × feature: features of normalised images."""
+    """image × feature: the net's features of `x`, normalised images on the net's device."""
     return torch.cat([net.features(block) for block in x.split(IMAGES_PER_BLOCK)])

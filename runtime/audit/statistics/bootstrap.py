@@ -52,9 +52,9 @@ class Resamples:
         paired: bool = True,
         same: np.ndarray | None = None,
     ) -> Resamples:
-        """Draw `count` resamples with replacement of that many canaries and shadows; `shadows` None resamples canaries alone,
-        `paired` draws shadows 2j and 2j+1 together. `same`: see `Resamples.same`; where it is given, `canaries` is
-        not used."""
+        """Draw `count` resamples, each of as many canaries and shadows as there are, with replacement. `shadows` None resamples
+        canaries alone; `paired` draws shadows 2j and 2j+1 together, and needs an even number. `same`: see `Resamples.same`; where
+        it is given, `canaries` is not used."""
         drawn = _counts(rng, count, canaries) if same is None else _counts(rng, count, int(same.max()) + 1)[:, same]
         if shadows is None:
             return cls(drawn, None, same)
@@ -68,7 +68,8 @@ class Resamples:
 
     @cached_property
     def models(self) -> int:
-        """Number of independent models: pairs where pairs are drawn together; 0 where models are not resampled."""
+        """Number of independent models; of pairs, if every resample draws shadows 2j and 2j+1 equally often; 0 where models are not
+        resampled."""
         if self.shadows is None:
             return 0
         shadows = self.shadows.shape[1]
@@ -77,8 +78,9 @@ class Resamples:
 
     @property
     def parts(self) -> tuple[Resamples, Resamples] | None:
-        """For few models: some of the resamples with canaries alone drawn, and the jackknife that leaves out each model or pair.
-        None for one model, for `FEW_CLUSTERS` or more, and where models are not resampled."""
+        """For few models: the first of the resamples (see `PART`) with canaries alone drawn, and the jackknife: one row for each
+        model or pair, which it leaves out, with every canary once. None for fewer than two models or pairs, for `FEW_CLUSTERS` or
+        more, and where models are not resampled."""
         if self.shadows is None or not 2 <= (count := self.models) < FEW_CLUSTERS:
             return None
         unit = self.shadows.shape[1] // count
@@ -97,16 +99,17 @@ def _counts(rng: np.random.Generator, resamples: int, of: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Readings:
-    """The same figures read from every resample."""
+    """TPRs, AUC and balanced accuracy of every resample."""
 
     tpr: dict[float, np.ndarray]
     """FPR → resample; NaN where a resample cannot resolve it."""
     auc: np.ndarray
+    """resample; NaN without members or without non-members, as is `balanced_accuracy`."""
     balanced_accuracy: np.ndarray
 
     @classmethod
     def join(cls, parts: Sequence[Readings]) -> Readings:
-        """Concatenate along resamples."""
+        """Concatenate along resamples, with the FPRs of the first part; ValueError without any part."""
         tpr = {fpr: np.concatenate([part.tpr[fpr] for part in parts]) for fpr in (parts[0].tpr if parts else ())}
         areas, balanced = ([getattr(part, name) for part in parts] for name in ("auc", "balanced_accuracy"))
         return cls(tpr, np.concatenate(areas), np.concatenate(balanced))
@@ -120,10 +123,10 @@ def read_resamples(
     there: np.ndarray | None = None,
     strict: bool = False,
 ) -> Readings:
-    """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow.
+    """TPR at each FPR, AUC and balanced accuracy of every resample. `scores` (higher = member), `member`: canary × shadow.
 
-    `there` (canary × shadow, bool): the scores that count; the others are left out of every resample. `strict`: see `tpr_at`.
-    A figure is NaN on a resample without members or without non-members. ValueError for NaN among the scores that count.
+    `there` (canary × shadow, bool): the scores that count. `strict`: see `tpr_at`. A figure is NaN on a resample without members or
+    without non-members, a TPR also where it is not resolvable there. ValueError for NaN among the scores that count, and for none.
     """
     shadows = np.shape(scores)[1]
     flat, sides = check_scores(scores, member) if there is None else check_scores(scores[there], member[there])
@@ -167,20 +170,25 @@ def read_resamples(
 
 
 def _chunks(count: int, scores: int) -> Iterator[slice]:
-    """Slices of that many resamples, each of so many that weights of `scores` scores stay in the cache."""
+    """Slices that cover `count` resamples in order, each of as many as have at most `CHUNK` weights (one for each of `scores`
+    scores), but at least one."""
     step = max(1, CHUNK // max(scores, 1))
     return (slice(start, start + step) for start in range(0, count, step))
 
 
 def _columns(counts: np.ndarray, shadows: int) -> np.ndarray:
-    """`counts` (resample × drawn thing) as drawn thing × resample, in four bytes where the weights of all scores sum to less than
-    2^30, else in eight."""
+    """`counts` (resample × unit) as unit × resample: int32 where the largest sum of a resample's counts times `shadows` is less
+    than 2^30, else int64."""
     largest = int(counts.sum(axis=1).max(initial=0)) * shadows
     return np.ascontiguousarray(counts.T, dtype=np.int32 if largest < 2**30 else np.int64)
 
 
 def _read(fpr: float, true: np.ndarray, false: np.ndarray, shared: np.ndarray, strict: bool) -> np.ndarray:
-    """The count rule on each column of cumulated weights (block × resample): see `Steps.reading`."""
+    """resample: TPR at `fpr` by the count rule, NaN where it is not resolvable; see `Steps.reading`.
+
+    true, false: block × resample, cumulative weights of members and of non-members by falling score. shared: block, whether several
+    non-members have its score, with a False at the end.
+    """
     allowed, resolvable = allowances(fpr, false[-1], strict)
     accepted, columns = (false <= allowed.astype(false.dtype)).sum(axis=0), np.arange(false.shape[1])
     last = np.maximum(accepted - 1, 0)
@@ -195,8 +203,9 @@ def _read(fpr: float, true: np.ndarray, false: np.ndarray, shared: np.ndarray, s
 
 
 def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """resample: false positives allowed at `fpr` among so many (weighted) non-members, and whether floor(fpr · n) is at least 1;
-    exact. `strict`: the most that stay below fpr · n, which may be 0 even then."""
+    """For each of `non_members`, a (weighted) number n: the false positives allowed at `fpr`, floor(fpr · n) as a float, and
+    whether that is at least 1; exact. `strict`: instead the largest whole number below fpr · n, which may be 0 although
+    floor(fpr · n) is 1, and is −1 for n = 0; the second array still tells whether floor(fpr · n) is at least 1."""
     exact = Fraction(repr(fpr))  # a weighted count is a whole number below 2^53
     fits = int(non_members.max(initial=0)) * exact.numerator < 2**62  # else Python's own whole numbers, which have no limit
     products = non_members.astype(np.int64).astype(np.int64 if fits else object) * exact.numerator
@@ -225,12 +234,12 @@ class Drawn(Generic[Read]):
 
     @classmethod
     def of(cls, read: Callable[[Resamples], Read], resamples: Resamples, refits: tuple[Read, Read] | None = None) -> Drawn[Read]:
-        """What `read` gives on the resamples and, where models are few, on their `parts`; `refits` as given."""
+        """Call `read` on the resamples and, where models are few, on both of their `parts`; `refits` as given."""
         canaries, without = map(read, resamples.parts) if resamples.parts is not None else (None, None)
         return cls(read(resamples), canaries, without, refits)
 
     def spread(self, pick: Callable[[Read], np.ndarray]) -> Drawn[np.ndarray]:
-        """The same for one figure, which `pick` takes from all."""
+        """The same resamples with one figure, which `pick` takes from each of the readings."""
         canaries, without = (None if part is None else pick(part) for part in (self.canaries, self.without))
         refits = None if self.refits is None else (pick(self.refits[0]), pick(self.refits[1]))
         return Drawn(pick(self.both), canaries, without, refits)
@@ -238,8 +247,8 @@ class Drawn(Generic[Read]):
 
 @dataclass(frozen=True)
 class Scale:
-    """A variance-stabilising transform, and its inverse. Transforms of shares use the number of trials to stay finite at 0 and
-    1."""
+    """A transform of a figure on which intervals are computed, and its inverse. SHARE and AREA use the number of trials to stay
+    finite at 0 and 1; ODDS and RATIO do not stay finite, and PLAIN changes nothing."""
 
     to: Callable[[Any, int], Any]
     """(figure, trials) → transformed figure."""
@@ -295,8 +304,8 @@ class Uncertainty:
     """resample: the figure; NaN where it cannot be read from the resample."""
 
     def limits(self, wrong: Any) -> tuple[Any, Any]:
-        """Confidence limits (low, high), each with one-sided error `wrong`: Student's t on the scale, widened as `Scale.share`
-        states."""
+        """Confidence limits (low, high) in the units of the figure, each with one-sided error `wrong` (a number or an array):
+        Student's t on the scale, widened as `Scale.share` states. A ratio's upper limit may be infinite."""
         center, half = self.scale.to(self.value, self.trials), stats.t.isf(wrong, self.freedom) * self.error
         with np.errstate(over="ignore"):  # a ratio's upper limit may be infinite
             low, high = (self.scale.back(end, self.trials) for end in (center - half, center + half))
@@ -321,12 +330,12 @@ def uncertainty(
     fits: float | None = None,
 ) -> Uncertainty | None:
     """Uncertainty of a figure with the estimate `value`; None where `value` is None or not finite, and where fewer than half of
-    the resamples give a finite figure.
+    the resamples give a figure that is finite on the scale.
 
-    The variance is that of the resamples. Where models are few, it is the models' jackknife variance plus that of resampling
-    canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of
-    freedom (1946). The variance that refitting the attack adds is added to it. `trials`: units behind the figure, if not all
-    canaries. `fits`: that added variance, if it is known already (`variance_of_fits`).
+    The variance is that of the resamples, times n / (n − 1) for n units. Where models are few, it is the models' jackknife variance
+    plus that of resampling canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with
+    Satterthwaite's degrees of freedom (1946). To it is added the variance due to refitting the attack: `fits` if given, else by
+    `variance_of_fits`. `trials`: units behind the figure, if not all canaries.
     """
     trials = resamples.units if trials is None else trials
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -350,8 +359,9 @@ def uncertainty(
 
 
 def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> float:
-    """The variance that refitting the attack adds, on `scale`: the jackknife over blocks of canaries with the attack fitted anew,
-    minus the jackknife with the fits as they were. At least 0; 0 without `refits`, or where one jackknife has no value."""
+    """The variance that refitting the attack adds, on `scale`: that of the jackknife over blocks of canaries with the attack fitted
+    anew, minus that of the jackknife with the fits as they were. At least 0; 0 without `spread.refits`, and where either jackknife
+    has fewer than two finite values."""
     if spread.refits is None:
         return 0.0
     anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)
@@ -359,12 +369,13 @@ def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> fl
 
 
 def _variance(values: np.ndarray) -> float | None:
-    """Variance of the finite values; None where fewer than half are finite."""
+    """Variance of the finite values; None where there are none, or fewer than half are finite."""
     there = values[np.isfinite(values)]
     return float(there.var()) if len(there) and 2 * len(there) >= len(values) else None
 
 
 def _left_out(values: np.ndarray) -> float | None:
-    """Jackknife variance from the figure's values without each of several equal parts in turn; None with fewer than two."""
+    """Jackknife variance from the figure's values without each of several equal parts in turn, those that are finite; None with
+    fewer than two."""
     there = values[np.isfinite(values)]
     return (len(there) - 1) / len(there) * float(((there - there.mean()) ** 2).sum()) if len(there) > 1 else None

@@ -19,23 +19,23 @@ class Deployed:
     """Rates over all targets, for each resample (or one row for the scores as they are)."""
 
     tpr: np.ndarray
-    """resample: true-positive rate."""
+    """resample: true-positive rate; NaN without members."""
     fpr: np.ndarray
-    """resample: realised false-positive rate."""
+    """resample: realised false-positive rate; NaN without non-members."""
 
     def ppv(self, prior: float) -> np.ndarray:
         """resample: positive predictive value, the probability that a sample called a member is one, where the share of members is
-        `prior`; NaN where no sample is called a member."""
+        `prior`; NaN where no sample is called a member, and where a rate is NaN."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return prior * self.tpr / (prior * self.tpr + (1 - prior) * self.fpr)
 
 
 def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool, resamples: Resamples | None = None) -> Deployed:
-    """Rates with thresholds that are read from each target's shadows alone. scores, member: canary × shadow, NaN where not
-    applicable. A target whose shadows' non-members allow no false positive at `fpr` calls no sample a member.
+    """Rates over all shadows, each in turn the target, with a threshold that is read by the count rule from the non-member scores
+    of the others, if `paired` without its complement. scores (higher = member; NaN is left out), member: canary × shadow. Where the
+    others' scores allow no false positive at `fpr`, no sample of the target is called a member.
 
-    Each resample has thresholds of its own: weights along one sorted order, as in `bootstrap`. Without `resamples`: one row, the
-    scores as they are.
+    Each resample has thresholds of its own; without `resamples` there is one row, the scores as they are.
     """
     canaries, shadows = scores.shape
     one = np.ones((1, canaries)) if resamples is None else resamples.canaries.astype(np.float64)
@@ -74,5 +74,6 @@ def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool
 
 
 def _weighted(cells: np.ndarray, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """resample: the weight of these cells."""
+    """resample: sum over `cells` (canary × shadow, bool) of the weight of the canary (`one`: resample × canary) times that of the
+    shadow (`two`: resample × shadow)."""
     return np.einsum("rs,rs->r", one @ cells.astype(np.float64), two)

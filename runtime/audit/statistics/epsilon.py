@@ -17,14 +17,15 @@ from compiler.power.epsilon_bounds import MAX_EPSILON, bisect, check_guesses, ep
 
 
 def clopper_pearson_upper(hits: int, trials: int, p: float) -> float:
-    """Upper confidence limit of a proportion with one-sided error p (Clopper and Pearson 1934)."""
+    """Upper confidence limit of a proportion with one-sided error p (Clopper and Pearson 1934); 1 where all
+    trials are hits, or there are none."""
     return 1.0 if hits >= trials else float(beta.ppf(1 - p, hits + 1, trials - hits))
 
 
 def multi_run(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
     """Epsilon lower bound from counts of true and false positives over independent trials (one canary per independent model), with
-    a threshold that was fixed beforehand: Clopper–Pearson limits of both error rates, each at p / 2. 0 where nothing is ruled
-    out."""
+    a threshold that was fixed beforehand: Clopper–Pearson limits of both error rates, each at p / 2, so that the bound is wrong
+    with a probability of at most p. 0 where nothing is ruled out."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
     return max(_log_ratio(1 - delta - fnr, fpr), _log_ratio(1 - delta - fpr, fnr), 0.0)
@@ -36,8 +37,8 @@ def _log_ratio(above: float, below: float) -> float:
 
 
 def gaussian(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
-    """Epsilon lower bound from the same counts as `multi_run`, if the mechanism's trade-off function is Gaussian (mu-GDP); it is
-    reported beside the bound without that assumption."""
+    """Epsilon lower bound at `delta` from the same counts and limits as `multi_run`, if the mechanism's trade-off function is
+    Gaussian (mu-GDP). 0 where nothing is ruled out, at most MAX_EPSILON."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
     # One direction only: with an absolute value, an attack that is systematically wrong would look like leakage.
@@ -67,8 +68,8 @@ def steinke_p_value(epsilon: float, correct: int, guesses: int, canaries: int, d
 
 
 def guess(scores: np.ndarray, member: np.ndarray, in_guesses: int, out_guesses: int) -> int:
-    """Number of right guesses when the highest `in_guesses` scores are called members and the lowest `out_guesses` non-members;
-    ties by position."""
+    """Number of right guesses when the highest `in_guesses` scores are called members and the lowest `out_guesses` non-members; of
+    equal scores the first in position count as higher. The two numbers must sum to at most the number of scores."""
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     member = np.asarray(member, bool)[order]
     return int(member[:in_guesses].sum() + (~member[len(member) - out_guesses :]).sum())

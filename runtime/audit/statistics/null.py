@@ -55,8 +55,9 @@ class Control:
         return not self.complaints()
 
     def complaints(self) -> list[str]:
-        """Text for each figure of the redraws that lies outside its band: mean AUC, mean TPR, share of epsilon bounds above zero.
-        The TPR is checked only where one is expected, TPR and bounds only where every redraw has one."""
+        """Text for each figure of the redraws outside its band: a mean AUC too far from one half on either side, a mean TPR too
+        high, a share of epsilon bounds above zero too high. The TPR is checked only where one is expected, TPR and bounds only
+        where every redraw has one, AUC and TPR only with two redraws or more."""
         redraws, found = len(self.auc), []
         error = self.auc.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
         if abs(self.auc.mean() - 0.5) > MAX_STANDARD_ERRORS * error + AUC_SLACK:
@@ -74,8 +75,8 @@ class Control:
         return found
 
     def p_value(self, tpr: float | None, auc: float | None) -> tuple[float, str]:
-        """Permutation p-value, (1 + redraws at least as large) / (redraws + 1), and the figure that it is about: the TPR, or the
-        AUC (one half if None) where the TPR cannot be read from the scores or from some redraw."""
+        """Permutation p-value, (1 + number of redraws at least as large) / (redraws + 1), and the figure that it is about: "TPR",
+        or "AUC" (one half if None) where the TPR cannot be read from the scores or from some redraw."""
         readable = tpr is not None and bool(np.isfinite(self.tpr).all())
         redraws, observed = (self.tpr, tpr) if readable else (self.auc, 0.5 if auc is None else auc)
         return (1 + int((redraws >= observed).sum())) / (len(redraws) + 1), "TPR" if readable else "AUC"
@@ -88,8 +89,8 @@ def central(redraws: np.ndarray, confidence: float = 0.95) -> tuple[float, float
 
 
 def redraw(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.ndarray:
-    """canary × shadow, bool: another membership of the same design. `pairs`: a fair coin for each canary and pair says which shadow
-    holds it; `balanced`: each row is permuted; `bernoulli`: each column is permuted, or the row where there is one alone."""
+    """canary × shadow, bool: a new membership of the same design. `pairs`: a fair coin for each canary and pair says which shadow
+    holds it; `balanced`: each row is permuted; `bernoulli`: each column is permuted, or with a single canary its row."""
     match design:
         case "pairs":
             first = rng.random((len(member), member.shape[1] // 2)) < 0.5
@@ -113,9 +114,10 @@ def run_null_control(
     expected: Expected = BY_CHANCE,
     same: np.ndarray | None = None,
 ) -> Control:
-    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on `redraws` redrawn memberships.
+    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on `redraws` (at least one) redrawn
+    memberships. `expected` is only stored in the result.
 
-    `same`: canary, index of the distinct sample that each row is, where rows are repeated.
+    `same`: canary, index of the distinct sample that each row is, where rows are repeated; these share what is redrawn.
     """
     first, back = (slice(None), slice(None)) if same is None else (np.unique(same, return_index=True)[1], same)
     found = []

@@ -62,11 +62,13 @@ def one_run(
     strategy: Strategy = "preset",
     guesses: tuple[int, int] | None = None,
 ) -> GuessBound:
-    """The bound from one model's scores (canary) at the error probability `error`; 0 without guesses where all scores are equal.
+    """The bound from one model's scores (canary, without NaN, higher = member) at the error probability `error`; 0 without guesses
+    where all scores are equal. Ties are broken by a fixed random order of the canaries.
 
     `strategy`: `preset` makes the declared `guesses` (members, non-members; None for a quarter of the canaries each), `split`
     chooses a share of SHARES on one half of the canaries and guesses on the other, `multisplit` is the median of SPLITS such splits
-    at half of the error, `bonferroni` the largest bound over SHARES, among which the error is divided.
+    at half of the error, `bonferroni` the largest bound over SHARES, among which the error is divided. ValueError for no scores,
+    and where there would be no guess or more guesses than canaries to choose from.
     """
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.min() == scores.max():  # all scores are equal: there is nothing to guess by
@@ -98,6 +100,6 @@ def one_run(
 
 
 def _both(canaries: int, share: float) -> tuple[int, int]:
-    """Equally many guesses on each side, `share` of the canaries; at least one."""
+    """Equally many guesses on each side, `share` of the canaries rounded down; at least one."""
     side = max(1, int(canaries * share))
     return side, side

@@ -26,21 +26,22 @@ class RateReading:
 
     fpr: float
     value: float | None
-    """None where the rate cannot be resolved: too few non-members, or too many of them share a score."""
+    """None where the rate cannot be resolved: no members, too few non-members, or too many of these share a score."""
     members: int
     non_members: int
     allowed: int
-    """Number of false positives that the FPR allows: floor(fpr · n0)."""
+    """Number of false positives that the FPR allows: see `allowed_false_positives`."""
     false_positives: int
-    """Number of false positives at the threshold."""
+    """Number of false positives at the threshold, or where a tie stops the reading; 0 where `by_lot` is None."""
     threshold: float | None
     """Smallest accepted score; None if nothing is accepted, or nothing can be read."""
     shared: int = 0
     """Number of non-members in the tie block that stops the reading; 0 where it is no tie."""
     below: float = 0.0
-    """TPR at `false_positives`, which may be far below `allowed`."""
+    """TPR with as many false positives as `false_positives`, of which there may be far fewer than `allowed`."""
     by_lot: float | None = None
-    """TPR if the tie that stops the reading is broken at random until `allowed` is reached: linear interpolation on the ROC."""
+    """TPR if the tie that stops the reading is broken at random until `allowed` is reached: linear interpolation on the ROC. None
+    without members, and where floor(fpr · n0) is 0."""
     strict: bool = False
     """Whether the FPR at the threshold must be below `fpr`, as in published code; else it may also be equal to it."""
 
@@ -51,7 +52,7 @@ class RateReading:
 
     @property
     def realised_fpr(self) -> float | None:
-        """False positives as a share of the non-members; None without non-members."""
+        """`false_positives` as a share of the non-members, also where `value` is None; None without non-members."""
         return self.false_positives / self.non_members if self.non_members else None
 
     @property
@@ -72,14 +73,16 @@ class RateReading:
 
 
 def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:
-    """floor(fpr · n0) in exact arithmetic: 0.29 · 100 is 28.999… in floating point. `strict`: the largest
-    whole number below fpr · n0, −1 where that is 0."""
+    """floor(fpr · n0) in exact arithmetic, with `fpr` as the decimal that it prints as: 0.29 · 100 is 28.999… in floating point.
+    `strict`: the largest whole number below fpr · n0; −1 where fpr · n0 is 0."""
     exact = Fraction(repr(fpr)) * non_members
     return math.ceil(exact) - 1 if strict else math.floor(exact)
 
 
 def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray, strict: bool = False) -> RateReading:
-    """TPR at `fpr` by the count rule. ValueError for NaN, for no scores, and where `scores` and `member` differ in shape.
+    """TPR at `fpr` by the count rule: scores at or above the threshold are called members, and it is the lowest distinct score with
+    at most floor(fpr · n0) false positives. The value is None where that number is 0, without members, and where ties stop the
+    reading too early (`LEAST_SHARE`). ValueError for NaN, for no scores, and where `scores` and `member` differ in shape.
 
     `strict` reproduces published code: the last threshold whose FPR is below `fpr`, not at or below it.
     """
@@ -93,8 +96,9 @@ def auc(scores: np.ndarray, member: np.ndarray) -> float | None:
 
 
 def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
-    """Largest mean of TPR and TNR over all thresholds: optimistic, since the threshold is chosen on the same scores. None without
-    members or without non-members. ValueError as for `check_scores`."""
+    """Largest mean of TPR and TNR over all thresholds at or above which scores are called members: at least 0.5, and optimistic,
+    since the threshold is chosen on the same scores. None without members or without non-members. ValueError as for
+    `check_scores`."""
     steps = Steps.of(scores, member)
     if not (steps.true[-1] and steps.false[-1]):
         return None
@@ -102,8 +106,9 @@ def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
 
 
 def roc_points(scores: np.ndarray, member: np.ndarray, most: int = 300) -> np.ndarray:
-    """points × 2: (FPR, TPR) from (0, 0) to (1, 1). Longer curves are thinned to at most `most` points, spread evenly in log FPR:
-    the first is then the highest at FPR 0, and (0, 0) is left out if that is another."""
+    """points × 2: (FPR, TPR), from (0, 0) to (1, 1). Longer curves are thinned to at most `most` points, spread evenly in log FPR:
+    the first is then the highest at FPR 0, and (0, 0) is left out if that is another. Without members every TPR is 0, without
+    non-members every FPR. ValueError as for `check_scores`."""
     steps = Steps.of(scores, member)
     curve = np.stack([steps.false / max(steps.false[-1], 1), steps.true / max(steps.true[-1], 1)], axis=1)
     if len(curve) <= most:
@@ -141,7 +146,7 @@ class Steps:
         return float(np.trapezoid(self.true, self.false) / both) if both else None
 
     def reading(self, fpr: float, strict: bool = False) -> RateReading:
-        """See `tpr_at`."""
+        """The TPR at `fpr` by the count rule, with its counts; see `tpr_at`."""
         members, non_members = int(self.true[-1]), int(self.false[-1])
         allowed = allowed_false_positives(fpr, non_members, strict)
         if allowed_false_positives(fpr, non_members) < 1 or members < 1:
@@ -160,8 +165,8 @@ class Steps:
 
 
 def check_scores(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat float64 scores and bool membership; ValueError with the index of the first NaN, for shapes that differ, and for
-    no scores."""
+    """Both as flat arrays, float64 scores and bool membership; ValueError for shapes that differ, for no scores, and for NaN (with
+    the index of the first)."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.shape != member.shape or not scores.size:
         raise ValueError(f"scores of shape {scores.shape} and membership of shape {member.shape} must agree and not be empty")

@@ -19,20 +19,20 @@ Verdict = Literal["supported", "refuted", "undecided"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """The test of "an effect is above its margin"."""
+    """The one-sided test of "an effect is above its margin": the higher the statistic, the stronger the evidence."""
 
     name: str
     """Metric that the effect is of."""
     score: float
-    """Test statistic, standard normal where the effect equals the margin; infinite for effects without sampling error."""
+    """Test statistic, the normal quantile of 1 − p: standard normal where the effect equals the margin; ±infinite for p 0 or 1."""
     scatter: np.ndarray
     """resample: the statistic's null distribution, the resampled effects standardised to mean 0 and variance 1; 0 everywhere where
     they do not vary."""
 
     @classmethod
     def of(cls, name: str, p: float, resampled: np.ndarray) -> Evidence:
-        """From a one-sided p-value and the resampled effects, of which those that are not finite take the value of another;
-        the caller sees to it that at least half are finite."""
+        """From the one-sided p-value of the test and the resampled effects (resample), of which those that are not finite take the
+        values of others; where at most one is finite or they are equal, `scatter` is 0."""
         there = resampled[np.isfinite(resampled)]
         spread = float(there.std()) if there.size else 0.0
         if not spread > 1e-12:
@@ -43,13 +43,14 @@ class Evidence:
 
 
 def weakest(parts: Sequence[Evidence]) -> Evidence:
-    """The test of "all of these hold": an intersection-union test takes the smallest statistic (Berger 1982)."""
+    """The part with the smallest statistic (of equal ones the first): the intersection-union test of "all of these hold" (Berger
+    1982)."""
     return min(parts, key=lambda part: part.score)
 
 
 def strongest(parts: Sequence[Evidence]) -> Evidence:
-    """The test of "one of these holds": the largest statistic, with its p-value multiplied by the number of parts (Bonferroni), in
-    the data and in every resample."""
+    """The test of "at least one of these holds": the largest statistic, with its p-value multiplied by the number of parts and
+    capped at 1 (Bonferroni), in the data and in every resample; its name is that of the part with the largest statistic."""
 
     def paid(score: np.ndarray | float) -> np.ndarray:
         return stats.norm.isf(np.minimum(1.0, len(parts) * stats.norm.sf(score)))
@@ -59,7 +60,8 @@ def strongest(parts: Sequence[Evidence]) -> Evidence:
 
 
 def step_down(found: Sequence[Evidence]) -> list[float]:
-    """One-sided p-values, adjusted so that rejecting those at most α has a family-wise error of α.
+    """One-sided p-values, in the order of `found`, adjusted so that rejecting those at most α has a family-wise error of α. All
+    `scatter` must be of the same resamples; ValueError for no tests.
 
     The largest statistic is compared with the maximum of all statistics in each resample, the next one with the maximum of the
     rest. An adjusted p-value is never below the unadjusted one, nor below 1 / (resamples + 1).
@@ -74,11 +76,12 @@ def step_down(found: Sequence[Evidence]) -> list[float]:
 
 
 def judge_pairs(sides: Sequence[tuple[Evidence, Evidence]], alpha: float, halves: int = 2) -> list[tuple[Verdict, float]]:
-    """Verdict and adjusted p-value (the smaller of the two sides') of each pair from the evidence for it and against it.
+    """Verdict and adjusted p-value of each pair from the evidence for it and against it; ValueError for no pairs.
 
     Support and refutation each have a step-down of their own, so that the family-wise error holds for wrong "supported" and for
     wrong "refuted" verdicts: in a common step-down a refuted pair would ease support of the others. Each has half of α, except the
-    support of an equivalence (`halves` 1), which consists of two one-sided tests.
+    support of an equivalence (`halves` 1), which consists of two one-sided tests: so the p-value against is doubled, that for is
+    multiplied by `halves`, and a side holds where its p-value is at most α, support first. Returned is the smaller of the two.
     """
     supports, refutes = (step_down([pair[way] for pair in sides]) for way in (0, 1))
     both = [(min(1.0, halves * one), min(1.0, 2 * other)) for one, other in zip(supports, refutes, strict=True)]
@@ -86,10 +89,12 @@ def judge_pairs(sides: Sequence[tuple[Evidence, Evidence]], alpha: float, halves
 
 
 def judge_claim(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
-    """The verdict on the claim from the verdicts on its pairs.
+    """The verdict on the claim from the verdicts on its pairs: `all` is refuted by one refuted pair and supported if all are
+    supported; `any` is supported by one supported pair and refuted if all are refuted; `none` is refuted by one supported pair and
+    supported if all are refuted. Else, and without pairs, undecided.
 
-    One pair can refute `all` or `none`, or support `any`: the step-down corrects for the search over pairs. That every pair agrees
-    (so that `all` or `none` holds, or `any` fails) needs no correction; it uses the same adjusted verdicts and is conservative.
+    The step-down corrects for the search for one pair. That every pair agrees needs no correction; it uses the same adjusted
+    verdicts and is conservative.
     """
     if pairs == "none":
         opposite: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}

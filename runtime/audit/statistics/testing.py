@@ -21,14 +21,15 @@ class Estimate:
 
     value: float
     low: float | None
-    """None where all paired differences are equal (no standard error)."""
+    """None where all paired differences are equal (no standard error), and where the limit is not finite."""
     high: float | None
-    """None likewise, and where a ratio's denominator may be 0."""
+    """None likewise: a ratio's limit is infinite where the denominator may be 0."""
     n: int
+    """Number of units behind the value, as the caller counts them: shadows, images, canaries or scores."""
     p_above: Callable[[float], float]
-    """Margin → one-sided p-value of "the effect is not above it"."""
+    """Margin → one-sided p-value of the null hypothesis "the effect is not above it"."""
     p_below: Callable[[float], float]
-    """Margin → one-sided p-value of "the effect is not below it"."""
+    """Margin → one-sided p-value of the null hypothesis "the effect is not below it"."""
 
 
 WRONG = np.geomspace(1e-15, 0.5, 150)
@@ -36,13 +37,14 @@ WRONG = np.geomspace(1e-15, 0.5, 150)
 
 
 def of_one(one: Uncertainty, confidence: float, n: int) -> Estimate:
-    """The estimate of one figure: interval and p-values from the limits of its uncertainty."""
+    """The estimate of one figure: two-sided interval and p-values from the limits of its uncertainty; `n` is passed on."""
     return _of_limits(one.value, one.limits, confidence, n)
 
 
 def of_two(one: Uncertainty, other: Uncertainty, confidence: float, n: int, ratio: bool = False) -> Estimate:
-    """The difference or ratio of two figures, with an interval from the limits of each, which keeps their skewness, and from the
-    correlation of their resamples (MOVER; Zou and Donner 2008)."""
+    """The difference one − other, or the ratio one / other, with an interval from the limits of each, which keeps their skewness,
+    and from the correlation of their resamples (MOVER; Zou and Donner 2008). Both must be on the same resamples. A ratio's interval
+    is computed on logarithms: both values must be above 0. `n` is passed on."""
     scale: Any = np.log if ratio else np.asarray
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = scale(one.value), scale(other.value)
@@ -59,13 +61,14 @@ def of_two(one: Uncertainty, other: Uncertainty, confidence: float, n: int, rati
 
 
 def _add(first: Any, second: Any, shared: float) -> Any:
-    """Root of the sum of squares minus twice the correlated product; infinite where one of both is."""
+    """Root of first² − 2 · shared · first · second + second², where `shared` is a correlation; infinite where `first` or `second`
+    is not finite."""
     found = np.sqrt(np.maximum(first**2 - 2 * shared * first * second + second**2, 0.0))
     return np.where(np.isfinite(first) & np.isfinite(second), found, np.inf)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of two figures over resamples where both are finite; 0 for fewer than three, or if one hardly varies."""
+    """Correlation of two figures over the resamples where both are finite; 0 for fewer than three, or if one hardly varies."""
     there = np.isfinite(first) & np.isfinite(second)
     if there.sum() < 3 or min(first[there].std(), second[there].std()) < 1e-12:
         return 0.0
@@ -73,7 +76,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidence: float, n: int) -> Estimate:
-    """The estimate from confidence limits; p-values invert them. Without sampling error they are 0 or 1."""
+    """The estimate from `limits`, a function of one-sided errors to (low, high); an end of the interval that is not finite is None.
+    p-values invert the limits; where these do not vary (no sampling error), a p-value is 0 or 1."""
     lows, highs = limits(WRONG)
     ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
     errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
@@ -90,7 +94,8 @@ def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidenc
 
 
 def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float:
-    """p-value by inversion: the largest one-sided error at which the limit is at or below the margin."""
+    """p-value by inversion: the largest one-sided error at which the limit is at or below the margin, interpolated geometrically,
+    and neither below the first nor above the last of `errors`. ends: the limit at each of `errors`, both rising."""
     after = int(np.searchsorted(ends, margin, side="right"))
     if after in (0, len(ends)):
         return float(errors[min(after, len(ends) - 1)])
@@ -100,7 +105,7 @@ def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float
 
 
 def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
-    """Student's t on paired differences, one for each shadow; where all n are equal (or n is 1), no interval, and the
+    """Student's t on the mean of paired differences, one for each shadow; where all n are equal (or n is 1), no interval, and the
     p-value 2^-n of the sign test if they lie beyond the margin, else 1."""
     mean, n = float(np.mean(differences)), len(differences)
     error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
@@ -118,9 +123,10 @@ def accuracy_of(right: np.ndarray, confidence: float) -> Estimate:
 
 
 def difference_of(cells: np.ndarray, confidence: float) -> Estimate:
-    """Mean of paired differences of correctness (image × shadow), images and shadows both random. `n`: images.
+    """Mean of paired differences of correctness (image × shadow), images and shadows both random, with Student's t interval. `n`:
+    images.
 
-    Where all cells are equal, the interval is Clopper and Pearson's for images of which none differs.
+    Where neither the images' means nor the shadows' means vary, the interval is that of `_equal_cells`.
     """
     mean, variance, freedom = _mean_of_cells(cells)
     if variance <= np.finfo(np.float64).eps:
@@ -129,10 +135,11 @@ def difference_of(cells: np.ndarray, confidence: float) -> Estimate:
 
 
 def _mean_of_cells(cells: np.ndarray) -> tuple[float, float, float]:
-    """Mean of image × shadow cells, its variance and its degrees of freedom.
+    """Mean of image × shadow cells, the variance of the mean, and its degrees of freedom.
 
     The variance is the sum of the clustered variances by image and by shadow minus the cells' noise, which both hold (Cameron,
-    Gelbach and Miller 2011); the degrees of freedom are Satterthwaite's (1946).
+    Gelbach and Miller 2011), but at least the larger of the two; the degrees of freedom are Satterthwaite's (1946), or the number
+    of images where both variances are 0.
     """
     images, shadows = cells.shape
     cells = cells.astype(np.float64)
@@ -146,8 +153,8 @@ def _mean_of_cells(cells: np.ndarray) -> tuple[float, float, float]:
 
 
 def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
-    """An estimate where all images have the same difference: other images may differ, as many as Clopper and Pearson's limit for 0
-    of `images` allows."""
+    """An estimate where all of `images` have the same difference: the interval is the mean ± the upper limit by Clopper and Pearson
+    of the share of images that differ, of which 0 were found; p is (1 − d)^images where the mean is d beyond the margin, else 1."""
 
     def p_value(distance: float) -> float:
         return float((1 - min(distance, 1.0)) ** images) if distance > 0 else 1.0
@@ -157,7 +164,7 @@ def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
 
 
 def _student(mean: float, error: float, freedom: float, confidence: float, n: int) -> Estimate:
-    """The estimate of a mean with this standard error, by Student's t."""
+    """The estimate of a mean with the standard error `error`, which must be above 0, by Student's t."""
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
 
     def p_value(distance: float) -> float:

@@ -45,13 +45,14 @@ class Bound:
     non_members."""
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON, in the documented fields."""
+        """As JSON: `value`, the entries of `how`, and `note`; without a value `value` None and `reason`, which is the note."""
         return {"value": None, "reason": self.note} if self.value is None else {"value": self.value, **self.how, "note": self.note}
 
 
 def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:
-    """Name → bound, for all bounds; without a value, and with the reason, where one may not be stated. Bounds of one run are about
-    the target, those of many runs about the first canary. scores, member: canary × shadow; NaN scores are not applicable."""
+    """Name → bound, for all of BOUNDS and MULTI_RUN; without a value, and with the reason as its note, where one may not be stated.
+    Bounds of one run are about the target, those of many runs about the first canary. scores (higher = member), member: canary ×
+    shadow; the target's NaN scores are left out. ValueError as for `one_run`, where no reason excludes it."""
     there = ~np.isnan(scores[:, terms.target])
     column, sides = scores[there, terms.target], member[there, terms.target]
     found: dict[str, Bound] = {}
@@ -74,7 +75,8 @@ def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
 
 
 def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> Bound:
-    """The one-run bound of this name (a key of BOUNDS) on the target's scores (canary, without NaN)."""
+    """The one-run bound of this name (a key of BOUNDS) at `delta` on the target's scores (canary, without NaN); ValueError as for
+    `one_run`."""
     found = one_run(BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses)
     note = (
         f"ruled out at confidence {terms.confidence:g}, delta {delta:g}; shadow {terms.target}, {found.right} of "
@@ -90,8 +92,8 @@ def _assumption(name: str) -> str:
 
 
 def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray) -> Bound:
-    """The bound of this name (a key of MULTI_RUN) on one sample's scores (model): the threshold is chosen on half of the models,
-    tested on the rest."""
+    """The bound of this name (a key of MULTI_RUN) on one sample's scores (model, at least two, without NaN): the threshold, at or
+    above which a score counts as a member's, is chosen on a random half of the models (always the same) and tested on the rest."""
     turn = numpy_generator(0, None, "audit/halves").permutation(len(scores))
     half = len(scores) // 2
     first, second = turn[:half], turn[half:]
@@ -111,8 +113,8 @@ def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndar
 
 
 def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndarray], float]:
-    """For the null control, a function of scores and membership: 1 where a one-run bound is above zero, 0 where none is, NaN where
-    none may be stated or the number of guesses is not preset."""
+    """For the null control, a function of scores and membership (canary × shadow): 1 where a one-run bound of the target is above
+    zero, by any of BOUNDS, 0 where none is, NaN where none may be stated or the number of guesses is not preset."""
 
     def read(scores: np.ndarray, member: np.ndarray) -> float:
         there = ~np.isnan(scores[:, terms.target])

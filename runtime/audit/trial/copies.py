@@ -36,14 +36,15 @@ class Nearness:
     work: AttackTrial
     group: Group
     closeness: np.ndarray
-    """canary × shadow: −log of the Euclidean distance to the nearest image, both normalised."""
+    """canary × shadow: −log(d + DISTANCE_OFFSET) of the Euclidean distance d to the nearest image, both normalised; higher is
+    nearer."""
     member: np.ndarray
     resamples: Resamples
 
     @property
     def copied(self) -> np.ndarray | None:
-        """canary × shadow, bool: members whose nearest image is nearer than that of all but a share `fpr` of non-members; None
-        where that is not resolvable."""
+        """canary × shadow, bool: members whose nearest image is nearer than that of all but a share of the non-members, the
+        headline's FPR; None where that is not resolvable."""
         reading = tpr_at(self.work.headline.fpr, self.closeness, self.member)
         if reading.value is None:
             return None
@@ -51,8 +52,9 @@ class Nearness:
         return self.member & (self.closeness >= bar)
 
     def metrics(self) -> Iterator[Metric]:
-        """`copied_share`: the TPR of one distance threshold for all canaries; `nearest_ratio`: distances as member over those as
-        non-member, geometric mean over canaries; not given where no canary has both."""
+        """`copied_share`: the TPR of one distance threshold for all canaries at the headline's FPR, without a value where it is not
+        resolvable; `nearest_ratio`: distances as member over those as non-member, geometric mean over canaries, below 1 where
+        members are nearer; not yielded where no canary has both."""
         fpr = self.work.headline.fpr
         reading = tpr_at(fpr, self.closeness, self.member)
         drawn = Drawn.of(lambda part: read_resamples(self.closeness, self.member, (fpr,), part), self.resamples)
@@ -72,8 +74,8 @@ class Nearness:
 
     def pairs(self, scores: np.ndarray, bar: float | None, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
         """Up to PAIRS_KEPT pairs of each kind, of a canary and the nearest image of a shadow's set, as columns: kind (its index),
-        canary (its row among all canaries), shadow, distance (as in `closeness`), score, both images (uint8). `scores`: canary ×
-        shadow; `bar`: the attack's threshold, None where no score reaches it."""
+        canary (its row among all canaries), shadow, distance (e^−`closeness`), score, canary_image and released_image (uint8).
+        `scores`: canary × shadow, of this group; `bar`: threshold at or above which the attack identifies, None for none."""
         copied = self.copied
         caught = self.member & (scores >= (np.inf if bar is None else bar))
         chosen: list[tuple[int, int, int]] = []
@@ -106,8 +108,9 @@ class Nearness:
 
 
 def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
-    """resample: mean over canaries of the mean log distance as member minus that as non-member; canaries without both are left out,
-    and NaN where none is left. closeness, member: canary × shadow. Without `resamples`: one row, the data as they are."""
+    """resample: mean over canaries of the mean log distance as member minus that as non-member, below 0 where members are nearer;
+    canaries without both are left out, and NaN where none is left. closeness (minus the log distance), member: canary × shadow.
+    Without `resamples`: one row, the data as they are."""
     one = np.ones((1, len(member))) if resamples is None else resamples.canaries.astype(np.float64)
     two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -19,7 +19,7 @@ FEW_SAMPLES = 12
 FEW_VALUES = 4
 """Answers of no more distinct values than this may be equal in two models or for two samples by chance."""
 HARDLY_EVER = 1e-7
-"""p-value, before it is multiplied by the comparisons made, below which memberships are not taken for independent draws."""
+"""p-value, not corrected for the number of comparisons, below which memberships are not taken for independent draws."""
 STANDARD_ERRORS = 6.0
 """Threshold of a standardised rank statistic beyond which a shadow's answers fit another shadow's membership, or are inverted."""
 OUTLYING_AUC = 6.0
@@ -36,9 +36,10 @@ class Doubt:
 
 
 def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
-    """Doubts where columns (models) of membership agree more often than independent draws do, and, unless `balanced`, where columns
-    disagree or rows (samples) agree more often. The two models of a pair are not compared. No doubt is yielded with fewer than
-    two shadows; with fewer than `FEW_SAMPLES` samples only rows are compared. member: sample × shadow."""
+    """Doubts, all grave, where columns (models) of membership agree more often than independent draws do, and, unless `balanced`,
+    where columns disagree or rows (samples) agree more often. The two models of a pair are not compared, nor are models that hold
+    none or all; rows are compared only with two shadows or more, in `pairs` with two pairs. No doubt is yielded with fewer than two
+    shadows; with fewer than `FEW_SAMPLES` samples only rows are compared. member: sample × shadow, bool."""
     samples, shadows = member.shape
     if shadows < 2:
         return
@@ -56,7 +57,8 @@ def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
 
 
 def _alike_columns(member: np.ndarray, design: Design) -> list[tuple[int, int]]:
-    """Pairs of shadows whose memberships agree (or, where not `balanced`, disagree) more often than chance allows."""
+    """Pairs of shadows whose memberships agree (or, where not `balanced`, disagree) more often than independent draws do
+    (p < HARDLY_EVER), without the two of a declared pair and shadows that hold none or all."""
     samples, shadows = member.shape
     first, second = np.triu_indices(shadows, 1)
     if design == "pairs":
@@ -78,8 +80,8 @@ def _listed(pairs: list[tuple[int, int]], what: str) -> str:
 
 
 def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (first shadow with these answers, a later one) whose answers are equal to the last bit and have more than `FEW_VALUES`
-    distinct values; none with fewer than `FEW_SAMPLES` samples. answers: sample × … × shadow."""
+    """Pairs (first shadow with these answers, a later one) whose answers to all samples are equal to the last bit and have more
+    than `FEW_VALUES` distinct values; none with fewer than `FEW_SAMPLES` samples. answers: sample × … × shadow."""
     columns = np.moveaxis(answers, -1, 0).reshape(answers.shape[-1], -1)
     if len(answers) < FEW_SAMPLES:
         return []
@@ -94,10 +96,10 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
     """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
-    else None, and None where repeated rows may be equal by chance: by no more than `FEW_VALUES` distinct answers in a row or, where
-    rows are no longer than that, see `_repeated_numbers`.
+    else None, and None where repeated rows may be equal by chance: where the first of them has no more than `FEW_VALUES` distinct
+    answers or, where rows are no longer than that, unless `_repeated_numbers`.
 
-    answers: sample × … × shadow.
+    answers: sample × … × shadow; member: sample × shadow. ValueError for no samples.
     """
     rows = answers.reshape(len(answers), -1)
     same = _numbered_rows(rows, member)
@@ -110,15 +112,17 @@ def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
 
 
 def _numbered_rows(rows: np.ndarray, *beside: np.ndarray) -> np.ndarray:
-    """row: index of the distinct row, with those `beside` it, in the order of their first places."""
+    """row: index of the distinct row, compared bit by bit and together with the row of each array in `beside`; counted in the order
+    of first occurrence."""
     keys: dict[tuple[bytes, ...], int] = {}
     found = (tuple(part.tobytes() for part in row) for row in zip(rows, *beside, strict=True))
     return np.array([keys.setdefault(row, len(keys)) for row in found])
 
 
 def _repeated_numbers(rows: np.ndarray, same: np.ndarray) -> bool:
-    """Whether rows of few answers are repeated samples and not ties: equal answers always share their membership, at least an
-    eighth as many answers as samples are repeated, and most of these have more digits than rounded ones or those of half precision.
+    """Whether rows of few answers are repeated samples and not ties: equal rows always share their membership, the distinct rows
+    that are repeated are more than `FEW_VALUES` and than an eighth of the samples, and most of their answers are neither rounded to
+    four digits nor of half precision.
 
     rows: sample × answer; same: sample, index of the distinct row and membership.
     """
@@ -132,8 +136,9 @@ def _repeated_numbers(rows: np.ndarray, same: np.ndarray) -> bool:
 
 
 def doubts_of_repetitions(answers: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
-    """Doubts where samples have another's answers to the last bit, of more than `FEW_VALUES` distinct values: in every shadow, but
-    under another membership; or in some shadows alone. answers: sample × … × shadow."""
+    """Doubts, at most two and neither grave, where samples have another's answers to the last bit, of more than `FEW_VALUES`
+    distinct values: in every shadow, but under another membership; or in some shadows alone. answers: sample × … × shadow;
+    member: sample × shadow."""
     rows = answers.reshape(len(answers), -1)
     alike = _numbered_rows(rows)
     apart = [group for group in _groups(alike, rows) if not (member[group] == member[group[0]]).all()]
@@ -153,7 +158,8 @@ def doubts_of_repetitions(answers: np.ndarray, member: np.ndarray) -> Iterator[D
 
 
 def _groups(same: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The samples of each repeated row that has more than `FEW_VALUES` distinct answers."""
+    """The samples (indices) of each repeated row that has more than `FEW_VALUES` distinct answers. same: sample, index of the
+    distinct row; rows: sample × answer."""
     order = np.argsort(same, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(same[order])) + 1):
         if len(group) > 1 and len(np.unique(rows[group[0]])) > FEW_VALUES:
@@ -161,9 +167,10 @@ def _groups(same: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
-    """Doubts where answers are constant (in some shadows and not in all), inverted, fit another shadow's membership, or hardly
-    correlate with the other shadows' answers. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member: sample ×
-    shadow, HIGHER MEANS MEMBER."""
+    """Doubts where answers are constant (in some shadows and not in all; not grave), inverted, fit another shadow's membership, or
+    hardly correlate with the other shadows' answers (grave). All but the first need two shadows whose answers vary, each with four
+    members and four non-members; where all or most shadows together are inverted, that is the last doubt. No doubt is yielded with
+    fewer than `FEW_SAMPLES` samples. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:
@@ -195,9 +202,9 @@ def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]
 
 
 def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> np.ndarray:
-    """sample × shadow in `standing`: the signal, standardised by median and MAD of the shadow's non-members, clipped at ±8, minus
-    its mean over other shadows without the sample; 0 where there is none. Of two shadows the mean is not taken: it would make all
-    non-members 0."""
+    """sample × shadow in `standing` (indices): the signal, standardised by median and MAD of the shadow's non-members, clipped at
+    ±8, minus its mean over the other shadows in `standing` without the sample; 0 where there is none. With two shadows no mean is
+    subtracted: it would make all non-members 0."""
     with np.errstate(invalid="ignore"):
         outside = np.where(member, np.nan, signal)[:, standing]
         center = np.nanmedian(outside, axis=0)
@@ -213,7 +220,8 @@ def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> 
 
 def _standard_errors(values: np.ndarray, member: np.ndarray) -> np.ndarray:
     """shadow × shadow: correlation of the first shadow's ranked answers with the second one's membership, times the root of the
-    number of samples: its variance is 1 where both are independent. values, member: sample × shadow."""
+    number of samples: its variance is 1 where both are independent. values, member (as floats, no column constant): sample ×
+    shadow."""
     ranks = stats.rankdata(values, axis=0)
     ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
     sides = (member - member.mean(0)) / member.std(0)
@@ -221,8 +229,9 @@ def _standard_errors(values: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def _unlike_the_others(signal: np.ndarray, standing: list[int]) -> Iterator[Doubt]:
-    """A doubt about shadows whose signals hardly correlate with the sum of the others' signals, if most shadows' do: their samples
-    may be stored in another order. None or one is yielded. `signal`: sample × shadow; `standing`: the number of each shadow."""
+    """A grave doubt about shadows whose ranked signals hardly correlate with the sum of the others', if most shadows' do: their
+    samples may be stored in another order. At most one is yielded, and none with fewer than four shadows. `signal`: sample ×
+    shadow; `standing`: the number of each shadow."""
     samples, shadows = signal.shape
     if shadows < 4:
         return
@@ -240,8 +249,9 @@ def _unlike_the_others(signal: np.ndarray, standing: list[int]) -> Iterator[Doub
 
 
 def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iterator[Doubt]:
-    """A doubt where models, all together or else one alone, predict the random wrong labels of canaries that they were not trained
-    on more often than chance; at most one is yielded. right, member: canary × shadow, bool."""
+    """A grave doubt where models, all together or else one alone, predict the random wrong labels of canaries that they were not
+    trained on more often than by chance (1 / `classes`, plus 0.05 and STANDARD_ERRORS standard errors); at most one is yielded, and
+    none on fewer than FEW_SAMPLES predictions. right (whether the wrong label is predicted), member: canary × shadow, bool."""
     outside = ~member
     chance = 1 / classes
     for shadow in (None, *range(member.shape[1])):
@@ -254,11 +264,11 @@ def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iter
 
 
 def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarray, auc: float | None) -> Iterator[Doubt]:
-    """Doubts about the scores of an attack, neither of them grave: the AUC is below one half and more than STANDARD_ERRORS standard
-    deviations of `null_auc` below its mean; a few shadows' own AUCs are far from the median of all.
+    """Doubts about the scores of an attack, at most two and neither grave: `auc` is below one half and more than STANDARD_ERRORS
+    standard deviations of `null_auc` below its mean; a few shadows' own AUCs are far from the median of all.
 
-    scores, member: sample × shadow. null_auc: the AUC under each redrawn membership; with fewer than two there is no first doubt.
-    The second needs four shadows with an AUC, of which at most a quarter are far. NaN scores are left out of shadows' AUCs.
+    scores, member: sample × shadow. auc: of all scores; null_auc: the same under each redrawn membership; with fewer than two, or
+    `auc` None, there is no first doubt. The second needs four shadows with an AUC (`_areas`), of which at most a quarter are far.
     """
     spread = float(null_auc.std(ddof=1)) if len(null_auc) > 1 else np.inf
     if auc is not None and auc < 0.5 and auc < null_auc.mean() - STANDARD_ERRORS * max(spread, 1e-9):

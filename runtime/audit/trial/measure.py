@@ -51,7 +51,7 @@ def flag_of(doubt: Doubt) -> str:
 
 
 def is_trusted(flags: Iterable[str]) -> bool:
-    """False if a flag marks the figures as invalid."""
+    """False if a flag marks the figures as invalid: it starts with NULL_FAILED or NOT_TRUSTED."""
     return not any(flag.startswith((NULL_FAILED, NOT_TRUSTED)) for flag in flags)
 
 
@@ -74,15 +74,16 @@ class Scope:
     @cached_property
     def targets(self) -> np.ndarray:
         """shadow, bool: models that were trained on some samples and not on others. A model trained on none (or all) is a reference
-        and no target, since to know that is to know membership; so is one trained on hardly any (or nearly all), beside models that
-        are not. True for all where there is no model of the first kind."""
+        and no target, since to know that is to know membership; so is one trained on hardly any (or on nearly all), compared with
+        the others (`_hardly_any`). True for all where no model would be a target."""
         some = ~_hardly_any(self.member) & ~_hardly_any(~self.member)
         return some if some.any() else np.ones_like(some)
 
 
 def _hardly_any(member: np.ndarray) -> np.ndarray:
-    """shadow, bool: models that hold no sample, or less than a tenth of what another one holds and fewer than its coins hardly ever
-    give. member: sample × shadow."""
+    """shadow, bool: models that hold no sample, or less than a tenth of the most that a model (one without all samples) holds and
+    so few that a binomial draw with that model's share (at most one half) gives no more with a probability below HARDLY_EVER.
+    member: sample × shadow, bool."""
     count, samples = member.sum(0), len(member)
     most = count[count < samples].max(initial=0)
     by_coins = binom.cdf(count, samples, min(most / samples, 0.5))
@@ -96,7 +97,8 @@ class GroupResult:
     measured: AttackMetrics
     control: Control
     floored: tuple[int, int]
-    """Number of likelihood-ratio fits whose variance is at its floor, and number of all fits; (0, 0) for other attacks."""
+    """Number of likelihood-ratio fits whose variance is at its floor, and number of all fits; (0, 0) for other attacks, and at
+    release levels of `Scope.one_model`."""
 
     @property
     def group(self) -> Group:
@@ -111,7 +113,8 @@ class GroupResult:
 
     @property
     def doubts(self) -> list[Doubt]:
-        """Doubts about the data that the scores raise."""
+        """Doubts about the data that the scores raise (`doubts_of_scores`), before them a grave one where more than half of the
+        fits are floored."""
         some, every = self.floored
         found = (
             [Doubt(f"in {some} of {every} fits the shadows give all but equal answers: are they one model?")]
@@ -144,8 +147,9 @@ class AttackResult:
 
 
 def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> AttackResult | None:
-    """The attack's result on all groups that it applies to; None where it applies to none, or gives no score.
-    `answers`: of one release level."""
+    """The attack's result on all groups that it applies to and gives scores for; None where there is no such group. Scores of
+    shadows that are not in `scope.targets` are NaN. `answers`: of one release level. ValueError for a logit or signal that is not
+    finite, and for a plug-in without a scorer or with scores of a wrong shape or infinite; ImportError without its module."""
     scores = np.full(scope.member.shape, np.nan)
     groups = []
     for of_group in answers:
@@ -166,8 +170,8 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
 
 
 def _refit(score: Likelihood, scope: Scope, member: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """See `AttackMetrics.refit`. None where canaries share no fit, and under `balanced` membership, where the models left out with
-    each target are drawn anew for other canaries."""
+    """The function that `AttackMetrics.refit` describes. None where canaries share no fit, and under `balanced` membership, where
+    the models left out with each target are drawn anew for other canaries."""
     if not score.shares_fits or scope.terms.design == "balanced":
         return None
     return lambda kept: _of_targets(score.of(kept), scope)(member[kept])
@@ -179,7 +183,8 @@ def _of_targets(score: Score, scope: Scope) -> Score:
 
 
 def doubts_about(answers: Sequence[Answers], scope: Scope, same: np.ndarray | None = None) -> Iterator[Doubt]:
-    """Doubts about membership, and about the answers (logits or a given signal) on each group.
+    """Doubts about membership, and about the answers (logits or a given signal) on each group; where models give equal answers,
+    that is the group's only doubt. ValueError for a logit that is not finite.
 
     `same`: canary, index of the distinct sample that each row is, where rows are repeated.
     """
@@ -210,8 +215,9 @@ SHAM_REDRAWS = 20
 def sham(attack: Tried, answers: Answers, scope: Scope) -> tuple[Metric, list[str]] | None:
     """A second null control: the attack on z samples with made-up membership that no training used, which must find nothing.
 
-    The metric `sham_auc`, whose interval is that of redrawn memberships, and flags. None where the z pool is missing or has
-    fewer than two samples, and where the attack does not apply to them, such as one that needs a z pool itself.
+    The metric `sham_auc`, whose interval is that of redrawn memberships, and a list of one flag if it is far from their mean, else
+    an empty one. None where the z pool is missing or has fewer than two samples, and where the attack does not apply to them, such
+    as one that needs a z pool itself. Errors as of `measure_attack`.
     """
     if answers.z_logits is None:
         return None
@@ -264,8 +270,9 @@ class Kept:
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
-        """Add one attack's result. Its scores are left out where their number times the number of attacks added, this one included,
-        exceeds `most_scores`. No reference to the result itself is kept, so that its memory can be freed."""
+        """Add one attack's result: compute its figures. Its scores (not copied) are left out where their number times the number of
+        attacks added, this one included, exceeds `most_scores`. No other part of the result is kept, so that its memory can be
+        freed."""
         key, headline = str(len(self.columns)), (result.attack, result.release) == self.scope.headline
         if headline:
             self.headline_column = len(self.columns)
@@ -285,8 +292,9 @@ class Kept:
 
 
 def describe_canaries(groups: Sequence[Group], answers: Sequence[Answers], scope: Scope) -> dict[str, Tensor]:
-    """File `canaries`: labels, true labels, sample numbers, groups and memorization of every canary (NaN without logits).
-    `answers`: of the final model; memorization is read from the unshifted view."""
+    """File `canaries`: labels, true labels, sample numbers, groups (their indices) and memorization of every canary (NaN without
+    logits, and where no model is with it, or none without). `answers`: of the final model; memorization is read from the first
+    view. ValueError for a logit that is not finite."""
     memorized = np.full(len(scope.member), np.nan)
     for of_group in answers:
         span = scope.spans[of_group.group.name]

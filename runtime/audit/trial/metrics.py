@@ -68,12 +68,13 @@ class AttackMetrics:
 
     @cached_property
     def steps(self) -> Steps:
-        """The ROC's steps over all scores that are not NaN."""
+        """The ROC's steps over all scores that are not NaN; ValueError where all are NaN, here and in all that is read from it."""
         return Steps.of(self.scores[self.scored], self.member[self.scored])
 
     @cached_property
     def drawn(self) -> Drawn[Readings]:
-        """All rates and areas on the resamples, with the readings that intervals need (`bootstrap.Drawn`)."""
+        """The TPRs at the FPRs of `terms`, AUC and balanced accuracy on the resamples, with the further readings that intervals
+        need (`bootstrap.Drawn`)."""
         return self._drawn(self.terms.fpr, self.scored, self.strict)
 
     def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
@@ -95,7 +96,7 @@ class AttackMetrics:
     @cached_property
     def _refitted(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them; [] where
-        canaries share no fit, or are fewer than two or more than `MOST_REFITTED`."""
+        canaries share no fit, or distinct canaries are fewer than two or more than `MOST_REFITTED`."""
         units = self.resamples.units
         if self.refit is None or not 2 <= units <= MOST_REFITTED:
             return []
@@ -107,7 +108,8 @@ class AttackMetrics:
         return drawn.spread(lambda read: read.tpr[fpr])
 
     def uncertain(self, fpr: float) -> Uncertainty | None:
-        """The TPR at an FPR, with its uncertainty; None where it cannot be read."""
+        """The TPR at an FPR, with its uncertainty; None where it cannot be read, or in fewer than half of the resamples. KeyError
+        for an FPR that is not in `terms.fpr`."""
         return uncertainty(self.reading(fpr).value, self._spread(self.drawn, fpr), self.resamples)
 
     @property
@@ -117,7 +119,7 @@ class AttackMetrics:
 
     @cached_property
     def bounds(self) -> dict[str, Bound]:
-        """Epsilon lower bounds, or the reasons why they may not be stated."""
+        """Name → epsilon lower bound, or without value and with the reason why none may be stated: see `lower_bounds`."""
         return lower_bounds(self.terms, self.conditions, self.scores, self.member)
 
     def reading(self, fpr: float) -> RateReading:
@@ -125,7 +127,9 @@ class AttackMetrics:
         return self.steps.reading(fpr, self.strict)
 
     def metrics(self) -> Iterator[Metric]:
-        """TPR at every FPR, AUC, balanced accuracy, epsilon lower bounds; nothing where no score is applicable."""
+        """TPR at every FPR, AUC, balanced accuracy, epsilon lower bounds; nothing where no score is applicable. Figures that cannot
+        be read or stated are yielded without a value; the bounds have no interval, nor AUC and accuracy where all scores are
+        equal."""
         if not self.scored.any():
             return
         n = int(self.scored.sum())
@@ -142,13 +146,14 @@ class AttackMetrics:
     def interval(
         self, value: float | None, spread: Drawn[np.ndarray], canaries: int | None = None, scale: Scale = SHARE
     ) -> tuple[float, float] | None:
-        """Confidence interval of a figure, see `uncertainty`; None where `value` is None, or fewer than half of the resamples give
-        it. `canaries`: number of canaries behind it, if not all."""
+        """Confidence interval of a figure at `terms.confidence`, see `uncertainty`; None where `value` is None or not finite, or
+        fewer than half of the resamples give it. `canaries`: number of canaries behind it, if not all."""
         found = uncertainty(value, spread, self.resamples, scale, canaries)
         return None if found is None else found.interval(self.terms.confidence)
 
     def _tpr(self, name: str, reading: RateReading, spread: Drawn[np.ndarray], canaries: int | None = None) -> Metric:
-        """The metric of a TPR with its interval; without a value where most resamples cannot resolve it."""
+        """The metric of a TPR with its interval; without a value where the reading has none, or more than half of the resamples
+        cannot resolve it. `canaries`: see `interval`."""
         around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
@@ -156,7 +161,8 @@ class AttackMetrics:
         return self.metric(name, reading.value, around, reading.non_members, note)
 
     def headline(self) -> Iterator[Metric]:
-        """The declared leakage `headline`, the FPR at which it was read, and its value if ties are broken at random."""
+        """`headline`, the declared leakage: the TPR at the headline's FPR; `headline_fpr`, the FPR at which it was read;
+        `headline_by_lot`, the TPR if ties are broken at random, which has a value also where ties prevent the reading."""
         fpr = self.terms.headline_fpr
         reading = self.reading(fpr)
         yield self._tpr("headline", reading, self._spread(self.drawn, fpr))
@@ -165,7 +171,7 @@ class AttackMetrics:
         yield self.metric("headline_by_lot", reading.by_lot, None, reading.non_members, reading.note or how)
 
     def _false_positives(self, reading: RateReading) -> np.ndarray:
-        """canary × shadow, bool: non-members at or above the reading's threshold."""
+        """canary × shadow, bool: non-members at or above the reading's threshold; without one, those with the score +inf."""
         bar = np.inf if reading.threshold is None else reading.threshold
         return self.scored & ~self.member & (self.scores >= bar)
 
@@ -178,7 +184,8 @@ class AttackMetrics:
         return f"{by_shadow[most]} of {reading.false_positives} false positives are of shadow {most}"
 
     def readings(self) -> Iterator[dict[str, Any]]:
-        """As JSON, for each FPR: the TPR with the counts, threshold and ties behind it."""
+        """As JSON, for each FPR: the TPR, also by lot, with the counts, threshold and rule behind it; nothing where no score is
+        applicable."""
         for fpr in self.terms.fpr if self.scored.any() else ():
             reading, false = self.reading(fpr), self._false_positives(self.reading(fpr))
             yield self._column | {
@@ -196,8 +203,8 @@ class AttackMetrics:
             }
 
     def fits(self) -> Iterator[dict[str, Any]]:
-        """As JSON: the variance that refitting adds to each figure; nothing where canaries share no fit. Claims read it, since they
-        cannot refit the attack."""
+        """As JSON, for each TPR and the AUC: the variance that refitting adds, on the scale SHARE or AREA; nothing where `refit` is
+        None. Claims read it, since they cannot refit the attack."""
         spreads = {tpr_name(fpr): (self._spread(self.drawn, fpr), SHARE) for fpr in self.terms.fpr}
         spreads["auc"] = self.drawn.spread(attrgetter("auc")), AREA
         for name, (spread, scale) in spreads.items() if self.refit is not None else ():
@@ -212,8 +219,8 @@ class AttackMetrics:
         return names | {"canaries": answers.group.name}
 
     def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:
-        """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members; a
-        metric without a value for a part without members. `n`: number of these members."""
+        """The TPR at the headline's FPR of the members in each part (name → canary × shadow, bool), against all non-members. `n`:
+        number of these members; 0, and no value, for a part without scored members, or where no non-member is scored."""
         fpr = self.terms.headline_fpr
         for name, kept in parts.items():
             there = self.scored & (~self.member | kept)
@@ -228,8 +235,9 @@ class AttackMetrics:
             yield replace(figure, n=members)
 
     def deployed(self) -> Iterator[Metric]:
-        """TPR, FPR and, at each prior, PPV with thresholds that are read from each target's shadows alone (`deployed`);
-        nothing where the headline's TPR is not resolvable."""
+        """`realised_tpr`, `realised_fpr` and, at each prior, PPV with thresholds that are read from each target's shadows alone, by
+        the rule that is not strict (`deployed.shadow_only`); nothing where the headline's TPR is not resolvable. A PPV has no value
+        where no sample is called a member."""
         fpr, paired = self.terms.headline_fpr, self.terms.paired
         if self.reading(fpr).value is None:
             return
@@ -248,8 +256,8 @@ class AttackMetrics:
                 yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")
 
     def null_control(self, score: Score) -> Control:
-        """The null control of the attack: see `statistics.null`. `score`: function from membership to scores. An attack that
-        is `fitted` to data (label-only, quantile) gets a tenth of the redraws, at least ten."""
+        """The null control of the attack: see `statistics.null`. `score`: function from membership to scores. An attack that is
+        `fitted` to data (label-only, quantile) gets a tenth of the redraws, at least ten. A redraw without scores has AUC 0.5."""
         redraws = max(10, self.terms.redraws // 10) if self.attack.fitted else self.terms.redraws
         purpose = self.terms.null_purpose.format(
             group=self.answers.group.name, attack=self.attack.attack, variant=self.attack.variant_name
@@ -272,7 +280,7 @@ class AttackMetrics:
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
         """Figures of the null control `made`: mean AUC and TPR of the redraws with their central intervals, the share with an
-        epsilon bound above zero, and the permutation p-value."""
+        epsilon bound above zero, and the permutation p-value. TPR and share are left out unless every redraw has one."""
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # Intervals are the central intervals of the redraws.
         confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)
@@ -286,8 +294,8 @@ class AttackMetrics:
         yield self.metric("permutation_p", p, None, redraws, f"of the TPR at {reading.fpr:g}" if what == "TPR" else "of the AUC")
 
     def roc(self, banded: bool) -> np.ndarray:
-        """points × 4: FPR, TPR, and low and high end of the pointwise interval of the TPR: at some of the points if `banded`, NaN
-        at all others."""
+        """points × 4: FPR, TPR, and low and high end of the pointwise interval of the TPR: at up to BAND_POINTS of the points if
+        `banded`, NaN at all others. At most 300 points (`roc_points`)."""
         points = roc_points(self.scores[self.scored], self.member[self.scored])
         band = np.full_like(points, np.nan)
         if banded:
@@ -301,12 +309,12 @@ class AttackMetrics:
         return np.concatenate([points, band], axis=1)
 
     def risk(self) -> np.ndarray:
-        """canary × 4, at the headline's FPR: see `risk.of_canaries`."""
+        """canary × 4, with the threshold of the headline's FPR: see `risk.of_canaries`."""
         return risk.of_canaries(self.scores, self.member, self.reading(self.terms.headline_fpr).threshold)
 
     def stability(self) -> Metric:
-        """`risk_overlap`: Jaccard overlap of the most exposed canaries between random halves of the shadows, mean over splits, with
-        the central interval of the splits; n: number of splits."""
+        """`risk_overlap`: Jaccard overlap of the most exposed canaries between random halves of the shadows (`risk.overlap`), mean
+        over splits, with the central interval of the splits; n: number of splits."""
         rng = numpy_generator(self.terms.seed, None, f"risk/{self.answers.group.name}")
         bar = self.reading(self.terms.headline_fpr).threshold
         top, found = risk.overlap(self.scores, self.member, bar, self.terms.paired, rng)

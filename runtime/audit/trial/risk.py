@@ -18,11 +18,11 @@ CANARIES_PER_EXPOSED = 10
 
 
 def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None) -> np.ndarray:
-    """canary × 4: share of its IN models at or above the threshold, with a 95 % Jeffreys interval (low, high); its own
-    AUC over models.
+    """canary × 4: share of its scored IN models (those trained on it) with a score at or above the threshold, with a 95 % Jeffreys
+    interval (low, high); its own AUC over models.
 
     Without a scored IN model the share is NaN and the interval that of the prior; without scored models on both sides the AUC is
-    NaN. `threshold` None: no model is at or above it. scores, member: canary × shadow.
+    NaN. `threshold` None counts as +inf. scores (NaN is not scored), member: canary × shadow.
     """
     there = ~np.isnan(scores)
     bar = np.inf if threshold is None else threshold
@@ -34,7 +34,8 @@ def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None)
 
 
 def auc_of_canaries(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """canary: probability that a model with it scores it higher than one without, ties counting half; NaN without both."""
+    """canary: probability that a model with it scores it higher than one without, ties counting half; NaN without both. NaN scores
+    are left out. scores, member: canary × shadow."""
     shadows = scores.shape[1]
     blocks = max(1, scores.size * shadows // COMPARISONS_AT_ONCE)  # canary × shadow × shadow at once
     parts = np.array_split(np.arange(len(scores)), blocks)
@@ -51,9 +52,10 @@ def _auc_of(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def memorization(confidence: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """canary: mean confidence in its label of the models with it, minus that of the models without (Feldman and Zhang 2020).
+    """canary: mean confidence in its label of the models with it, minus that of the models without (Feldman and Zhang 2020); NaN
+    where no model is with it, or none without.
 
-    confidence: canary × shadow; NaN where a side is empty.
+    confidence, member: canary × shadow.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         inside, outside = (np.where(side, confidence, 0.0).sum(1) / side.sum(1) for side in (member, ~member))
@@ -63,7 +65,9 @@ def memorization(confidence: np.ndarray, member: np.ndarray) -> np.ndarray:
 def overlap(
     scores: np.ndarray, member: np.ndarray, threshold: float | None, paired: bool, rng: np.random.Generator
 ) -> tuple[int, np.ndarray]:
-    """Number of canaries that count as most exposed, and split: the Jaccard overlap of both halves' most exposed canaries."""
+    """Number of canaries that count as most exposed, a tenth and at least one; and split: for each of HALVINGS random splits of the
+    shadows (of pairs, if `paired`) into halves, the Jaccard overlap of the canaries that are most exposed in either half
+    (`_most_exposed`). `threshold`: as for `of_canaries`; scores, member: canary × shadow."""
     canaries, shadows = scores.shape
     top = max(1, canaries // CANARIES_PER_EXPOSED)
     unit = 2 if paired else 1
@@ -77,7 +81,7 @@ def overlap(
 
 
 def _most_exposed(scores: np.ndarray, member: np.ndarray, threshold: float | None, top: int, rng: np.random.Generator) -> set[int]:
-    """Rows of the `top` canaries by share of IN models at or above the threshold, then by their own AUC. Ties are broken at random:
-    broken by position, they would make halves overlap."""
+    """Rows of the `top` canaries by share of IN models at or above the threshold, then by their own AUC, highest first and NaN
+    last. Ties are broken at random: broken by position, they would make halves overlap."""
     share, _, _, area = np.nan_to_num(of_canaries(scores, member, threshold), nan=-1.0).T
     return set(np.lexsort((rng.random(len(share)), area, share))[::-1][:top].tolist())

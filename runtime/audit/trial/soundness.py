@@ -18,8 +18,8 @@ from runtime.store.artifacts import Artifact
 
 
 def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float, float] | None:
-    """(epsilon, delta) of the accountant for the target's pipeline, with the audit's delta where none is stated; None where no task
-    of the pipeline states an epsilon (it is not stated above 1e6)."""
+    """(epsilon, delta) of the accountant for the pipeline of the target's model, with the audit's delta where none is stated; None
+    where no task of the pipeline states an epsilon (it is not stated above 1e6)."""
     for artifact in inputs[f"model/{work.target}"].ancestry():
         claimed = artifact.metric("epsilon")
         if claimed is not None:
@@ -29,8 +29,9 @@ def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float,
 
 
 def check_soundness(measured: AttackMetrics, claimed: tuple[float, float]) -> tuple[Metric, str]:
-    """The metric `dp_soundness`, whose value is the audited bound; and a flag where it exceeds the guarantee, else "".
-    No value, with the reason as its note, where no one-run bound may be stated."""
+    """The metric `dp_soundness`, whose value is Steinke's one-run bound at the accountant's delta; and a flag where it exceeds the
+    guarantee, else "". `claimed`: the guarantee, (epsilon, delta). No value, with the reason as its note, where no one-run bound
+    may be stated."""
     terms, (limit, delta) = measured.terms, claimed
     there = measured.scored[:, terms.target]
     scores, member = measured.scores[there, terms.target], measured.member[there, terms.target]

@@ -57,8 +57,8 @@ def terms_of(work: AttackTrial) -> Terms:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Reasons why bounds may not be stated about one attack on one canary group; "" where they may."""
+    """Reasons why epsilon bounds may not be stated about one attack on one canary group; "" where they may."""
 
     one_run: Callable[[np.ndarray], str]
-    """Membership of the target's scored canaries → reason."""
+    """Membership (canary, bool) of the target's scored canaries → reason."""
     multi_run: str

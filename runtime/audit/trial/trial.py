@@ -58,8 +58,7 @@ class Sets:
     nearness: dict[str, Nearness]
     """Group → distances of its canaries to each set; empty where no set was queried."""
     used: np.ndarray | None
-    """canary × shadow, bool: whether an image of the set is the canary or was initialised from it; None where the method's images
-    have no such origin."""
+    """canary × shadow, bool: see `origins`."""
 
     @cached_property
     def copied(self) -> dict[str, np.ndarray]:
@@ -70,9 +69,10 @@ class Sets:
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """The audit of a trial. Files: `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow), `test`
-    (test image × shadow: whether the prediction is correct), and, where a set was made and queried, `pairs` (see `copies`). They
-    hold membership and private images, so no method may read them."""
+    """The audit of a trial. Files: `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow); if stored
+    by all shadows `test` (test image × shadow: whether the prediction is correct); and, where a set was made and queried, `pairs`
+    (see `copies`). They hold membership and private images, so no method may read them. Errors as of `measure_attack`;
+    SynthcError as of `_doubts`."""
     groups = roles_of(work.population).groups
     scope = _scope(work, groups, inputs)
     answers = dict(_answers(work, inputs, groups, scope.spans))
@@ -117,7 +117,8 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
 
 
 def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence[Answers], scope: Scope) -> list[Doubt]:
-    """Doubts about the data; SynthcError where a user's file of one model is given for several shadows."""
+    """Doubts about the data; SynthcError where final models give equal answers and any of them was made elsewhere: a user's file of
+    one model is given for several shadows."""
     found = list(doubts_about(answers, scope))
     elsewhere = any(inputs[f"final_model/{shadow}"].outcome["notes"].get("made_elsewhere") for shadow in range(work.shadows))
     for doubt in found:
@@ -164,8 +165,9 @@ def _headline_groups(results: Sequence[AttackResult], scope: Scope) -> dict[str,
 def measure_headline(
     work: AttackTrial, inputs: Mapping[str, Artifact], results: Sequence[AttackResult], sets: Sets, scope: Scope
 ) -> tuple[list[Metric], list[str]]:
-    """Further metrics of the headline attack at the headline's release level on every group, `headline` and DP soundness on the
-    headline's group alone; and flags."""
+    """Further metrics of the headline attack at the headline's release level, and flags of DP soundness: on every group TPRs by use
+    in the set (where origins are known), deployed rates and `risk_overlap`; on the headline's group alone `headline` and, with an
+    accountant, DP soundness. Both empty where that attack has no result."""
     metrics: list[Metric] = []
     flags: list[str] = []
     for name, measured in _headline_groups(results, scope).items():
@@ -183,8 +185,8 @@ def measure_headline(
 
 
 def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: Sets, scope: Scope) -> Iterator[Metric]:
-    """TPR on members with a near-copy and on those without, for the headline attack and the same attack on signals of the true
-    label."""
+    """TPR on members with a near-copy and on those without, at the headline's release level, for the headline attack and the same
+    attack on signals of the true label; nothing for groups whose near-copies are not known."""
     for result in results:
         if result.release == work.headline.release and _matches_headline(result.attack, scope.headline[0]):
             for group in result.groups:
@@ -223,7 +225,8 @@ def _pairs_to_look_at(
 
 
 def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iterator[Metric]:
-    """Ratio of the student's leakage to its teacher's: TPRs of the headline attack on the same resamples."""
+    """For each group that both have a result for, the ratio of the student's leakage (final model) to its teacher's: TPRs of the
+    headline attack on the same resamples."""
     levels = {
         result.release: {group.group.name: group.measured for group in result.groups}
         for result in results if result.attack == scope.headline[0]
@@ -249,7 +252,8 @@ def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
 
 
 def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamples]:
-    """Group → two-way bootstrap resamples, seeded by the group's name: the same for all attacks and release levels."""
+    """Group → two-way bootstrap resamples, seeded by the study's seed and the group's name: the same for all attacks and release
+    levels."""
     return {
         group.name: Resamples.draw(
             work.resamples,
@@ -263,8 +267,8 @@ def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamp
 
 
 def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) -> np.ndarray | None:
-    """canary × shadow, bool: whether an image of the shadow's set is the canary or was initialised from it; None where the method's
-    images have no such origin."""
+    """canary × shadow, bool: whether an image of the shadow's set is the canary or was initialised from it; None where some shadow
+    has no set, or its images have no such origin."""
     used = np.zeros((canaries, work.shadows), dtype=bool)
     for shadow in range(work.shadows):
         made = inputs.get(f"synthesize/{shadow}")
@@ -289,7 +293,8 @@ MEASURED_LEVELS: tuple[ReleaseLevel, ...] = ("synthetic_set", "index_list", "gen
 def _answers(
     work: AttackTrial, inputs: Mapping[str, Artifact], groups: tuple[Group, ...], spans: Mapping[str, slice]
 ) -> Iterator[tuple[ReleaseLevel, list[Answers]]]:
-    """For each release level that was queried in all shadows: the level, and the answers about each group."""
+    """For each release level that was queried in all shadows: the level, and the answers about each group. `labels_only` repeats
+    the final models' logits; `index_list` comes with every queried synthetic set, without signals where it has none."""
     for release in LOGIT_LEVELS:
         if files := _files(work, inputs, release):
             answers = [_logits(release, group, files, spans[group.name]) for group in groups]
@@ -317,7 +322,7 @@ def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]],
 
 
 def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list[dict[str, Tensor]]:
-    """For each shadow, the `answers` of its task in this role; [] unless every shadow has one."""
+    """For each shadow, the tensors of the file `answers` of its task in this role; [] unless every shadow has one."""
     roles = [f"{role}/{shadow}" for shadow in range(work.shadows)]
     return [inputs[name].tensors("answers") for name in roles] if all(name in inputs for name in roles) else []
 

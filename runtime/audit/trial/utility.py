@@ -35,7 +35,8 @@ PROPORTIONS = (
 
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
     """The trial's metrics without attack: accuracies on test, training and canary images, that of the commonest class
-    (`chance_accuracy`), counts and distances of its synthetic sets, the accountant's epsilon and noise multiplier, and seconds."""
+    (`chance_accuracy`), METRICS_BY_ROLE of its models and synthetic sets, the accountant's epsilon and noise multiplier of shadow
+    0's pipeline, and seconds (without a value where a task's are not known). What no task states is left out."""
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
     made = [
@@ -75,7 +76,7 @@ def _single_records(work: AttackTrial) -> str:
 
 
 def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | None:
-    """test image × shadow, uint8: 1 where the final model's prediction is correct; None where the answers do not hold it."""
+    """test image × shadow, uint8: 1 where the final model's prediction is correct; None where some shadow's answers lack it."""
     asked = [inputs[f"final_model/{shadow}"] for shadow in range(work.shadows)]
     if not all("test" in artifact.stems for artifact in asked):
         return None
@@ -83,22 +84,23 @@ def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | N
 
 
 def _pipeline_seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """shadow: seconds of its whole pipeline (proxy, teacher or generator, set, classifier); empty where a task's are not known."""
+    """shadow: seconds of its whole pipeline (proxy, teacher or generator, set, classifier); [] where those of any task of any
+    shadow are not known."""
     pipelines = [inputs[f"model/{shadow}"].ancestry() for shadow in range(work.shadows)]
     spent = [[_task_seconds(artifact) for artifact in pipeline] for pipeline in pipelines]
     return [sum(filter(None, stages)) for stages in spent] if all(None not in stages for stages in spent) else []
 
 
 def _task_seconds(artifact: Artifact) -> float | None:
-    """Wall-clock seconds of a task; for a user's model, those that its file declares, or None."""
+    """Wall-clock seconds of a task; of one made elsewhere, those that the user's file declares, or None."""
     if artifact.outcome["notes"].get("made_elsewhere"):
         return artifact.metric("seconds")
     return float(artifact.outcome["provenance"]["seconds"])
 
 
 def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """shadow: floating-point operations of its whole pipeline, counted from its tasks' parameters; empty where part is not
-    known."""
+    """shadow: floating-point operations of its whole pipeline, estimated from its tasks' parameters; [] where part of any pipeline
+    was made elsewhere, or its parameters cannot be read."""
     sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
     types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
     found = []
@@ -114,8 +116,8 @@ def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[f
 
 
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
-    """Name of a metric, with `/<group>` where it is of a canary group → shadow, float64: metrics that have a value for each
-    shadow."""
+    """Name of a metric, with `/<group>` where it is of a canary group → shadow, float64: seconds and FLOPs of the pipeline, and
+    METRICS_BY_ROLE; those alone that have a value for every shadow."""
     found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs), "flops": _pipeline_flops(work, inputs)}
     for shadow in range(work.shadows):
         for role, names in METRICS_BY_ROLE.items():
@@ -129,7 +131,8 @@ def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, T
 
 
 def _means(outcomes: list[Mapping[str, Any]], names: set[str], confidence: float) -> Iterator[Metric]:
-    """The mean over shadows of each of these metrics, by canary group, of the outcomes that have a value."""
+    """The mean of each of the metrics in `names`, by canary group, over those of `outcomes` that have a value; nothing where none
+    has one."""
     values: dict[tuple[str, str], list[float]] = {}
     for outcome in outcomes:
         for metric in outcome["metrics"]:
@@ -140,7 +143,8 @@ def _means(outcomes: list[Mapping[str, Any]], names: set[str], confidence: float
 
 
 def _mean(name: str, values: list[float], confidence: float) -> Metric:
-    """The mean with its Student's t interval, clipped to possible values; no interval for a single value."""
+    """The mean with its Student's t interval, clipped to possible values; no interval where there is a single value, or all are
+    equal."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Metric(name, mean, n=len(values))
@@ -149,7 +153,7 @@ def _mean(name: str, values: list[float], confidence: float) -> Metric:
 
 
 def _cut(metric: Metric) -> Metric:
-    """The metric with its interval clipped to possible values."""
+    """The metric with its interval clipped at 0, and at 1 for PROPORTIONS."""
     if metric.low is None or metric.high is None:
         return metric
     return replace(metric, low=max(metric.low, 0.0), high=min(metric.high, 1.0 if metric.name in PROPORTIONS else np.inf))

@@ -23,9 +23,10 @@ PIXELS = 3 * 32 * 32
 def read_pickles(
     folder: Path, pool: Sequence[str], test: Sequence[str], key: str, checksums: Mapping[str, str]
 ) -> tuple[LabeledImages, LabeledImages]:
-    """Pool and test split of the Python version; `key` is the field of labels: `labels`, or `fine_labels` for CIFAR-100.
+    """Pool and test split of the Python version, from the files of these names in `folder`; `key` is the field of labels: `labels`,
+    or `fine_labels` for CIFAR-100.
 
-    SynthcError for files whose md5 is not that of `checksums` (file name → hexadecimal digits).
+    SynthcError for files that are missing or whose md5 is not that of `checksums` (file name → hexadecimal digits).
     """
 
     def batch(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -36,8 +37,9 @@ def read_pickles(
 
 
 def read_binary(folder: Path, pool: Sequence[str], test: Sequence[str], labels: int) -> tuple[LabeledImages, LabeledImages]:
-    """Pool and test split of the binary version: records of `labels` bytes, the last of which is the class, and 3,072 pixels.
-    SynthcError for a file that is empty, broken off or cannot be read."""
+    """Pool and test split of the binary version, from the files of these names in `folder`: records of `labels` bytes, the last of
+    which is the class, and 3,072 bytes of pixels. SynthcError for a file that is missing, empty, too large or cannot be read, or
+    whose size is no whole number of records; checksums are not compared."""
 
     def records(name: str) -> tuple[np.ndarray, np.ndarray]:
         content = content_of(folder / name)

@@ -12,7 +12,7 @@ from runtime.data.images import LabeledImages
 
 
 def read() -> tuple[LabeledImages, None]:
-    """All images; there is no official test split."""
+    """All images (n × 1 × 8 × 8, uint8) with their labels, 0 to 9, and None, since there is no official test split."""
     from sklearn.datasets import load_digits
 
     counts, labels = load_digits(return_X_y=True)

@@ -24,15 +24,16 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 def read(folder: Path) -> tuple[LabeledImages, LabeledImages]:
-    """Training and test split of the four files in `folder`; SynthcError for anything malformed."""
+    """Training and test split of the four FILES in `folder`, of which each may be there as `NAME.gz` instead. SynthcError where one
+    is missing or malformed, or images and labels differ in number; the range of labels is not checked."""
     paths = (folder / name if (folder / name).exists() else folder / f"{name}.gz" for name in FILES)
     pool_images, pool_labels, test_images, test_labels = map(read_array, paths)
     return _joined(folder, pool_images, pool_labels), _joined(folder, test_images, test_labels)
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The uint8 array of one IDX file; SynthcError if it cannot be read, is empty, too large or not uint8, or is shorter or
-    longer than its header states."""
+    """The read-only uint8 array, of one to four dimensions, of one IDX file, gzipped if its name ends in `.gz`. SynthcError if it
+    cannot be read, is empty, larger than MAX_ARRAY_BYTES or not uint8, or is shorter or longer than its header states."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
             head = handle.read(4)

@@ -42,8 +42,9 @@ MAX_FAULTS = 10
 def decode_all(images: Iterable[tuple[str, Path | bytes | SynthcError]]) -> Iterator[np.ndarray]:
     """Yield the pixels (see `decode`) of each image, a pair of its name and its file, its bytes, or the error why there are none.
 
-    Images that cannot be used, or differ from the first one in height or width, are not yielded; after the last image a SynthcError
-    tells them all, counted by what is wrong, with the names of up to MAX_NAMED each.
+    Images that cannot be used, or differ in height or width from the first that can, are not yielded. If there are any, a
+    SynthcError follows after the last image: it counts those that cannot be used and names up to MAX_FAULTS kinds of fault with up
+    to MAX_NAMED images each, and up to MAX_NAMED sizes with an image each. Grey images and images in colour may be mixed.
     """
     faults: dict[str, list[str]] = {}  # what is wrong → names
     sizes: dict[tuple[int, int], list[str]] = {}  # height × width → names
@@ -73,8 +74,8 @@ def decode_all(images: Iterable[tuple[str, Path | bytes | SynthcError]]) -> Iter
 
 
 def decode_file(path: Path, name: str | None = None) -> np.ndarray:
-    """Decode the file at `path`: see `decode`, whose errors begin with `name`, by default the path; SynthcError also where it
-    cannot be read."""
+    """Decode the file at `path`: see `decode`. SynthcError as there, and where the file cannot be read; it begins with `name`, by
+    default the path."""
     called = str(path) if name is None else name
     try:
         with path.open("rb") as handle:
@@ -84,10 +85,10 @@ def decode_file(path: Path, name: str | None = None) -> np.ndarray:
 
 
 def decode(handle: IO[bytes], name: str) -> np.ndarray:
-    """uint8 pixels, height × width, or height × width × 3 for colour and for palettes, turned by the EXIF orientation.
+    """uint8 pixels, height × width, or height × width × 3 for colour and for palettes, turned by the EXIF orientation, read-only.
 
-    SynthcError, which begins with `name` unless that is "", for a broken or too large image, for one with transparency, 16 bits or
-    several frames, and for other formats than PNG and JPEG."""
+    SynthcError, which begins with `name` unless that is "", for a broken image, one of more than MAX_PIXELS pixels, one with
+    transparency, of 16 bits or of colours that are neither RGB nor grey, an animated PNG, and other formats than PNG and JPEG."""
     try:
         return _pixels(handle)
     except SynthcError as error:
@@ -95,7 +96,7 @@ def decode(handle: IO[bytes], name: str) -> np.ndarray:
 
 
 def _pixels(handle: IO[bytes]) -> np.ndarray:
-    """`decode` without a name."""
+    """The pixels as of `decode`, whose errors name no image."""
     import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 

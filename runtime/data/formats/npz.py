@@ -71,16 +71,17 @@ class Header:
 
 
 def read_headers(path: Path) -> dict[str, Header]:
-    """Name → header of each array; SynthcError for a file that is broken. Types are not checked: `read_arrays` does so."""
+    """Name → header of each array, in the order of the file; SynthcError for a file that is missing or broken, has a name twice, or
+    over MAX_ARRAYS arrays. Types are not checked: `read_arrays` does so."""
     with _opened(path) as archive:
         return {name: _header(archive, name, entry) for name, entry in _entries(archive).items()}
 
 
 def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """Name → array, in native byte order, of those in `names` that the file has; SynthcError if it has none of them, and for
-    whatever cannot be read or is of a type that is not accepted.
+    """Name → array, in native byte order, of those in `names` that the file has; SynthcError if it has none of them, if they exceed
+    `limit`, and for whatever is missing, cannot be read or is of a type that is not accepted (PLAIN).
 
-    `limit`: bytes of all these arrays together, checked against their headers before any of them is read.
+    `limit`: bytes of all these arrays together, checked by their headers before any of them is read.
     """
     with _opened(path) as archive:
         entries = _entries(archive)
@@ -102,8 +103,9 @@ def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> d
 
 
 def checked_arrays(arrays: Mapping[str, object], names: Collection[str]) -> dict[str, np.ndarray]:
-    """Name → array, from arrays, tensors or lists; SynthcError for names that are not in `names`, and for types that are not
-    accepted."""
+    """Name → array, from arrays, tensors or lists; arrays, and tensors on the CPU, are not copied. SynthcError for names that are
+    not in `names` (not all of which must be there), for what cannot be made an array, and for types that are not accepted
+    (PLAIN)."""
     import numpy as np
 
     if unknown := sorted(set(map(str, arrays)) - set(names)):
@@ -127,7 +129,8 @@ def _refuse_odd(name: str, dtype: np.dtype) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Yield the open archive; errors in the block become a SynthcError that begins with the path."""
+    """Yield the open archive; SynthcError where the file is missing or no archive. A SynthcError raised in the block gets the path
+    before its text; exceptions of BROKEN become a SynthcError that says that the archive is damaged."""
     try:
         if not path.exists():
             raise SynthcError("there is no such file")

@@ -22,7 +22,8 @@ from runtime.data.images import LabeledImages
 
 
 def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
-    """Pool and test split; SynthcError if the files are broken, or were changed since the study was compiled."""
+    """Pool and test split (None without one); SynthcError if the files are missing or broken, or were changed since the study was
+    compiled."""
     path = Path(files.path)
     if not path.exists():
         raise SynthcError(f"{path}: there is no such file or folder on this machine")
@@ -43,8 +44,8 @@ def _labeled(arrays: dict[str, np.ndarray], split: str, card: Card) -> LabeledIm
 
 
 def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """n × channels × height × width, from images in that layout, with channels last, or (grey) without channels; `shape`: channels
-    × height × width. The size is not checked."""
+    """n × channels × height × width, contiguous, from images in that layout, with channels last, or (grey) without channels;
+    `shape`: channels × height × width. The size is not checked. `images` itself, not a copy, where the layout is right."""
     if images.shape[1:] != shape:
         images = images[..., None] if images.ndim == 3 else images  # grey without a channel
         images = images.transpose(0, 3, 1, 2)
@@ -52,9 +53,9 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def decoded(labelled: Sequence[tuple[Path, int]], root: Path, shape: Shape | None = None) -> LabeledImages:
-    """Decode the files of (path, label) pairs, at least one; grey images are repeated to three channels if one is in colour, or if
-    `shape` says so. SynthcError that tells all files that cannot be used, by their paths below `root`, and for images of several
-    sizes or of another one than `shape`."""
+    """Decode the files of (path, label) pairs, at least one, in their order. All images get the number of channels of `shape`, or
+    three without it, for which grey is repeated; an image in colour does not fit one channel (RuntimeError). SynthcError as of
+    `decode_all`, with paths below `root`, for files that cannot be used or differ in size, and for another size than `shape`."""
     images: Tensor | None = None
     for row, pixels in enumerate(decode_all((path.relative_to(root).as_posix(), path) for path, _ in labelled)):
         height, width = pixels.shape[:2]

@@ -19,9 +19,11 @@ from runtime.store.files import atomic_write
 
 
 def converted(source: Sequence[Path], test: Sequence[Path], target: Path, image_column: str, label_column: str) -> dict[str, Any]:
-    """Write the .npz `target` from the shards `source` (and `test`, the official test split); returns counts and classes.
+    """Write the .npz `target`, over an older file, from the shards `source` (and `test`, the official test split, if any). Returns
+    `images` and `test_images`, their numbers, and `classes`, the sorted labels of the files; labels in the .npz are indices in it.
 
-    SynthcError for broken files, and for shards that do not fit together.
+    SynthcError where `target` is no .npz or cannot be written, for broken files (as of `read`), for shards that do not fit together
+    (as of `check_shards`; in image size or types of labels), and for a label that the test split alone has.
     """
     if target.suffix != ".npz":
         raise SynthcError(f"{target}: an .npz is written; give a name such as {target.stem}.npz")
@@ -69,7 +71,8 @@ def check_shards(paths: Sequence[Path]) -> None:
 
 
 def _joined(shards: Sequence[Path], image_column: str, label_column: str) -> tuple[np.ndarray, list[Any]]:
-    """Images and labels of all shards; all in colour if one image is."""
+    """Images and labels of all shards, in their order, as of `read`; all in colour if one image is. SynthcError as there, for
+    shards of other image sizes than the first, and for images of more than MAX_BYTES_OF_IMAGES together."""
     parts = [read(path, image_column, label_column)[:2] for path in shards]
     first = parts[0][0].shape[1:3]
     for path, (images, _) in zip(shards, parts, strict=True):
@@ -83,7 +86,7 @@ def _joined(shards: Sequence[Path], image_column: str, label_column: str) -> tup
 
 
 def columns_of(path: Path) -> list[str]:
-    """Names of a Parquet file's columns; SynthcError for other files."""
+    """Names of a Parquet file's columns; SynthcError for a file that is missing or cannot be read as Parquet."""
     with open_parquet(path) as (columns, _):
         return columns
 
@@ -91,8 +94,9 @@ def columns_of(path: Path) -> list[str]:
 def read(
     path: Path, image_column: str, label_column: str, unit_column: str | None = None
 ) -> tuple[np.ndarray, list[Any], list[Any]]:
-    """Images, n × height × width (× 3 if one of them is in colour), uint8; labels as in the file; units, [] if no column is
-    named. SynthcError for a file without rows or with images of several sizes, and for whatever cannot be read."""
+    """Images, n × height × width (× 3 if one of them is in colour), uint8; labels and units as in the file, units [] if no column
+    is named. SynthcError for a file that is missing or no .parquet, lacks a column or has no rows, for images that cannot be used,
+    have several sizes or more than MAX_BYTES_OF_IMAGES, and for labels that are neither whole numbers nor texts."""
     if not path.is_file():
         how = "there is no such file"
         if path.is_dir():
@@ -134,7 +138,8 @@ def read(
 
 
 def _encoded(content: Any) -> bytes | SynthcError:
-    """The bytes of one image from its cell, b"" for an empty cell; else the error."""
+    """The bytes of one image from its cell, b"" for an empty cell; for a cell without bytes the SynthcError, which is returned and
+    not raised."""
     found, name = (content.get("bytes"), content.get("path")) if isinstance(content, dict) else (content, None)
     if found is None and name:
         return SynthcError(f"a path alone, {str(name)[:40]!r}, and no bytes; write the images into the file")

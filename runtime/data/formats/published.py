@@ -13,7 +13,8 @@ MAX_FILE_BYTES = 1 << 28
 
 
 def content_of(path: Path, checksum: str | None = None) -> bytes:
-    """The file's bytes; SynthcError where it is too large, cannot be read, or has another md5 than `checksum`."""
+    """The file's bytes; SynthcError where it is larger than MAX_FILE_BYTES, is missing or cannot be read, or has another md5 than
+    `checksum` (hexadecimal digits; None for none to compare with)."""
     try:
         with path.open("rb") as handle:
             content = handle.read(MAX_FILE_BYTES + 1)

@@ -21,7 +21,8 @@ _FINE = 4
 
 
 def read(shape: Shape) -> tuple[LabeledImages, None]:
-    """2,000 images of `shape` (channels × height × width), with labels in rotation; the same figures at every size."""
+    """2,000 images of `shape` (channels × height × width, channels 1 or 3), uint8, of which row i has the label i % 10, and None
+    for the test split; the same figures at every size."""
     channels, height, width = shape
     rng = generator(0, None, "shapes")  # a fixed seed: the set is the same for all studies
     labels = torch.arange(SAMPLES) % len(KINDS)
@@ -48,7 +49,9 @@ def read(shape: Shape) -> tuple[LabeledImages, None]:
 
 
 def _drawn(kind: str, place: Tensor, size: float, stroke: float, angle: float, height: int, width: int) -> Tensor:
-    """height × width: the share of each pixel, 0..1, that the figure covers."""
+    """height × width: the share of each pixel, 0..1, that the figure covers. The image goes from -1 to 1 both down and right:
+    `place` is the centre of the figure (down, right), `size` its scale, `stroke` the width of lines relative to that, `angle` in
+    radians."""
     v = torch.linspace(-1, 1, height * _FINE)[:, None] - place[0]
     u = torch.linspace(-1, 1, width * _FINE)[None, :] - place[1]
     x = (math.cos(angle) * u + math.sin(angle) * v) / size

@@ -20,7 +20,8 @@ FILES = ("train_32x32.mat", "test_32x32.mat")
 
 
 def read(folder: Path, checksums: Mapping[str, str]) -> tuple[LabeledImages, LabeledImages]:
-    """Training and test split; SynthcError for files whose md5 is not that of `checksums` (file name → hexadecimal digits)."""
+    """Training and test split, with labels 0 to 9. SynthcError for files that are missing or whose md5 is not that of `checksums`
+    (file name → hexadecimal digits)."""
     from scipy.io import loadmat
 
     def split(name: str) -> LabeledImages:

@@ -54,8 +54,8 @@ class Splits:
 
     @property
     def id(self) -> str:
-        """Id of the private sets of a folder. It does not depend on the number of shadows, which can be extended, except in a
-        balanced design."""
+        """Digest that identifies the private sets of a folder: of the population, the design and, in a balanced design alone, the
+        number of shadows. The study's name, queries and replicates do not enter it."""
         return fingerprint("membership", self.population, self.design, self.shadows if self.design == "balanced" else None)
 
     def private(self, replicate: int, shadow: int) -> Private:
@@ -64,13 +64,13 @@ class Splits:
 
 
 def rows_of_table(private: Private, known: PrivateSet) -> Tensor:
-    """n, int64: index in the exported files (see `_table`) of each row of the private set `known`."""
+    """n, int64: index in the exported files (see `_table`) of each row of `known`, the private set of `private`."""
     return _table(private.population)[known.sample_ids]
 
 
 def _table(population: Population) -> Tensor:
-    """sample id, int64: index of that image in the exported files. For an image of the data set it is the row in the whole set,
-    not in the study's subset; the images of `extra_images` follow, in their order."""
+    """sample id, int64: index of that image in the exported files. For an image of the data set it is the row in the whole pool,
+    not in the study's subset; the images of `extra_images` follow, in their order, from the size of the whole pool on."""
     whole = load(dataclasses.replace(population.dataset, subset=None)).pool
     subset = population.dataset.subset
     part = balanced_part(whole.labels, subset) if subset is not None and subset < len(whole) else torch.arange(len(whole))
@@ -78,9 +78,12 @@ def _table(population: Population) -> Tensor:
 
 
 def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool = False) -> list[Path]:
-    """Write the files, over older ones of the same study; returns their paths. With `images` there is `images.npz` in place of
-    `further.npz`, which without it is left out if empty. SynthcError where the folder has files of another
-    study, or cannot be written."""
+    """Write the files that the module's docstring lists into `folder`, which is made, over older ones of the same `splits.id`;
+    returns their paths, `membership.json` last. With `images` there is `images.npz` in place of `further.npz`, which without it is
+    left out if empty; `queries.npz` only with `queries`. Older files that are not written again stay.
+
+    SynthcError where the folder has a `membership.json` of another id or one that cannot be read, or cannot be written; errors of
+    the data as of `sources.load`."""
     mark = folder / "membership.json"
     _refuse_another(mark, splits)
     population = splits.population
@@ -115,13 +118,15 @@ def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool =
 
 
 def _queries(splits: Splits) -> Tensor:
-    """n × channels × height × width, uint8: every view of canaries and z samples, image by image; then the test set."""
+    """n × channels × height × width, uint8: every view of canaries and z samples, in the order of `query_images`, all views of an
+    image together; then the images of the test set, each once."""
     seen = [views(images, splits.queries).flatten(0, 1) for _, images in query_images(splits.population)]
     return torch.cat([*seen, roles_of(splits.population).test.images])
 
 
 def _canaries(splits: Splits) -> dict[str, Any]:
-    """Index, labels and group of each canary, and `member`: replicate × canary × shadow."""
+    """Name → array over canaries: `indices` (in the exported files), `labels` (to train with), `true_labels` (-1 for none), `group`
+    (its name); and `member`, bool, replicate × canary × shadow."""
     groups = roles_of(splits.population).groups
     member = [membership(splits.population, splits.design, replicate, splits.shadows) for replicate in range(splits.replicates)]
     return {
@@ -152,8 +157,8 @@ def _say(mark: Path, splits: Splits, samples: int, further: int) -> None:
 
 
 def _refuse_another(mark: Path, splits: Splits) -> None:
-    """SynthcError if the folder has the files of another study, which somebody may be training from, or a `membership.json` that
-    cannot be read; nothing without such a file."""
+    """SynthcError if the file `mark` (`membership.json`) has another id than `splits`, or cannot be read; nothing if it does not
+    exist."""
     if not mark.exists():
         return
     try:

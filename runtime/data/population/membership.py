@@ -1,5 +1,5 @@
-"""Draws membership: which canaries each shadow's private set holds. It is the same for every arm, and more shadows extend it
-without redrawing."""
+"""Draws membership: which canaries each shadow's private set holds. It is the same for every arm, and, except in a balanced design,
+more shadows extend it without redrawing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def membership(population: Population, design: Design, replicate: int, shadows: 
 
     pairs: shadows 2j and 2j+1 hold complementary halves, by an independent fair coin per (canary, pair).
     bernoulli: an independent fair coin per (canary, shadow).
-    balanced: every canary is in exactly shadows // 2 models; the only design that depends on how many there are.
+    balanced: every canary is in exactly shadows // 2 random shadows; the only design that depends on how many there are.
 
     Each pair or shadow has a random stream of its own, of which canaries use the first numbers, so more shadows or a further group
     of canaries at the end leave earlier memberships as they are (balanced: not with more shadows). ValueError for an odd number of
@@ -48,7 +48,7 @@ def membership(population: Population, design: Design, replicate: int, shadows: 
 
 
 def membership_of(private: Private) -> np.ndarray:
-    """canary, bool, read-only: the column of `membership` of one shadow. `private.shadows`, the number of all shadows, is None
-    where the design does not depend on it."""
+    """canary, bool, read-only: the column of `membership` of one shadow. `private.shadows` is the number of all shadows in a
+    balanced design, and None in others, which do not depend on it."""
     pairs_complete = private.shadow + 2 - private.shadow % 2
     return membership(private.population, private.design, private.replicate, private.shadows or pairs_complete)[:, private.shadow]

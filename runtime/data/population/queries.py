@@ -12,7 +12,8 @@ from runtime.data.population.roles import roles_of
 
 
 def query_images(population: Population) -> list[tuple[list[str], Tensor]]:
-    """Pairs of names of arrays and the images with which models are queried for them: the canaries of all groups, then z samples.
+    """Pairs of names of arrays and the images (n × channels × height × width, uint8) with which models are queried for them:
+    `canary` with the canaries of all groups in order, then each distinct z pool with `z/GROUP` of every group that has it.
 
     Groups of the data set's own images share one z pool, with which a model is queried once.
     """
@@ -24,7 +25,8 @@ def query_images(population: Population) -> list[tuple[list[str], Tensor]]:
 
 
 def views(images: Tensor, queries: Queries) -> Tensor:
-    """n × view × channels × height × width: views of each image, by flip (no, yes), shift down (0, -s, +s), shift right (likewise).
+    """n × view × channels × height × width: views of each image, by flip (no, yes), shift down (0, -s, +s), shift right (likewise),
+    the last varying fastest; s is `queries.shift`.
 
     View 0 is the image itself; shifts (in pixels) pad with black (zero, before normalisation). With `shift` 0 there are no shifted
     views, and without `flip` no mirrored ones.

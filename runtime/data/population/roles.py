@@ -66,7 +66,7 @@ class Roles:
 
     @property
     def spans(self) -> dict[str, slice]:
-        """Group → rows of its canaries among all."""
+        """Group → slice of its canaries among those of all groups, in the order of `groups`."""
         ends = list(accumulate(map(len, self.groups), initial=0))
         return {group.name: slice(*ends[place : place + 2]) for place, group in enumerate(self.groups)}
 
@@ -84,8 +84,8 @@ class PrivateSet:
 
 @lru_cache(maxsize=8)
 def roles_of(population: Population) -> Roles:
-    """All samples of a study by role; SynthcError if too few images are without exact duplicates. (`compiler.check` has checked the
-    counts.)"""
+    """All samples of a study by role, cached and shared by callers: do not change them. SynthcError if too few images are without
+    exact duplicates in the study's pool; errors of the data as of `sources.load`. (`compiler.check` has checked the counts.)"""
     loaded = load(population.dataset)
     pool = loaded.pool
     test_rows = population.dataset.test or 0
@@ -134,7 +134,8 @@ FOREIGN = ("ood", "blank")
 def _own_group(
     name: str, group: CanaryGroup, seed: int, data: LabeledImages, rows: Tensor, z: LabeledImages, classes: int
 ) -> Group:
-    """A group of canaries from the data set: unchanged, or with a wrong label that is the same for all models."""
+    """A group of canaries from the data set: `data` at its rows `rows`. Those of the kind `clean` keep their labels; canaries and z
+    pool of other kinds get wrong ones, the same for all models."""
     labels, z_labels = data.labels, z.labels
     if group.kind != "clean":
         labels, z_labels = (
@@ -169,7 +170,8 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
 
 
 def _colours(n: int, z_pool: int, channels: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """n × channels and z_pool × channels, uint8: n distinct colours, and others for the z pool, which may repeat."""
+    """n × channels and z_pool × channels, uint8: n distinct colours, and for the z pool colours that are none of these and may
+    repeat."""
     colours = 256**channels
     drawn = draws.choice(colours, n, replace=False)
     z = draws.integers(0, colours - n, z_pool)
@@ -178,13 +180,13 @@ def _colours(n: int, z_pool: int, channels: int, draws: np.random.Generator) -> 
 
 
 def _wrong_labels(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:
-    """For each label a uniformly random other one."""
+    """n, int64: for each label a uniformly random other one from 0 to classes - 1."""
     return (labels + torch.from_numpy(draws.integers(1, classes, len(labels)))) % classes
 
 
 def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Tensor:
-    """n × copies × channels × height × width: each copy is shifted by up to one pixel (zero-padded), with noise of ±2 grey
-    values."""
+    """n × copies × channels × height × width, uint8: each copy is shifted down and right by -1, 0 or 1 pixel (zero-padded), with a
+    uniformly random whole number from -2 to 2 added to each grey value, clamped to 0..255."""
     n, (channels, height, width) = len(images), images.shape[1:]
     made = torch.empty(n, copies, channels, height, width, dtype=torch.uint8)
     moves = draws.integers(0, 3, (n, copies, 2))
@@ -197,8 +199,8 @@ def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Ten
 
 
 def sample_ids(population: Population) -> tuple[Tensor, ...]:
-    """For each group, canary × copy, int64: id of each image, the row of the data set; images that are not in it have ids from its
-    length on, in the order of `extra_images`."""
+    """For each group, canary × copy, int64: id of each image, the canary itself first. That of an image of the data set is its row
+    in the study's pool (after a subset); other images have ids from the size of the pool on, in the order of `extra_images`."""
     beyond, found = len(load(population.dataset).pool), []
     for group in roles_of(population).groups:
         rows = group.samples[:, None] if group.kind not in FOREIGN else group.samples.new_empty(len(group), 0)
@@ -210,7 +212,8 @@ def sample_ids(population: Population) -> tuple[Tensor, ...]:
 
 
 def extra_images(population: Population) -> Tensor:
-    """n × channels × height × width, uint8: images of canaries that are not in the data set, from another source or near copies."""
+    """n × channels × height × width, uint8: images of canaries that are not in the data set, from another source or near copies,
+    by group, then canary, then copy."""
     shown = [torch.empty(0, *population.dataset.shape, dtype=torch.uint8)]
     for group in roles_of(population).groups:
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)
@@ -219,15 +222,16 @@ def extra_images(population: Population) -> Tensor:
 
 
 def expected_size(population: Population) -> int:
-    """Number of images of a private set with half of all canaries' rows (copies included, rounded down): the nominal size,
-    independent of membership."""
+    """Number of images of the fixed part and half of all canaries' rows (copies included, rounded down): the nominal size of a
+    private set, independent of membership."""
     roles = roles_of(population)
     return len(roles.fixed) + sum(len(group) * group.copies for group in roles.groups) // 2
 
 
 @lru_cache(maxsize=4)
 def private_set(private: Private) -> PrivateSet:
-    """The fixed part and the shadow's member canaries, in a seeded random order, so that positions do not reveal canaries."""
+    """The fixed part and the shadow's member canaries with all their copies, in a seeded random order, so that positions do not
+    reveal canaries. Cached and shared by callers: do not change it. Errors as of `roles_of`."""
     population = private.population
     roles = roles_of(population)
     member = membership_of(private)

@@ -80,11 +80,11 @@ def kind_of(name: str) -> ChartKind:
 
 
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layout: str = "column") -> dict[str, Any]:
-    """Draw the chart `name` from the rows of its query in one of LAYOUTS, as a Vega-Lite specification; without rows, a chart that
-    says why.
+    """Draw the chart `name` from columns and rows of its query as a Vega-Lite specification, in the layout of this name (a key of
+    `look.LAYOUTS`); without rows, a chart that says why.
 
-    Several studies (with a front also several data sets) are charts below each other. SynthcError for an unknown name, and for more
-    than MAX_STUDIES of them.
+    Several studies (`ChartKind.alone`; in a chart with a front, several data sets too) are charts below each other. SynthcError for
+    an unknown chart, and for more than MAX_STUDIES charts below each other.
     """
     kind, sizes = kind_of(name), look.LAYOUTS[layout]
     studies: dict[tuple[Any, ...], list[Row]] = {}
@@ -107,7 +107,7 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
 
 def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> str:
     """Write the chart to `path` in the format of its suffix, `width` points wide (by default as drawn), with its title if `titled`;
-    returns a notice on letters that no font here can show, in png and pdf, or "".
+    an older file is replaced. Returns a notice on letters that no font here can show, in png and pdf, or "".
 
     SynthcError for a suffix that is none of FORMATS, for a width at which letters would be smaller than MIN_LETTERS points, for any
     width of html and json, and where the file cannot be written.

@@ -108,7 +108,7 @@ def _points(row: Row, axis: str) -> list[Row]:
 
 
 def _print(setting: Any) -> str:
-    """A grid's value as text, without float artifacts such as 0.30000000000000004."""
+    """A grid's value as text; a float with six significant digits, so not as 0.30000000000000004."""
     return f"{setting:g}" if isinstance(setting, float) else str(setting)
 
 
@@ -117,7 +117,7 @@ def _setting(row: Row, axis: str) -> str:
 
 
 def _order(points: list[Row]) -> list[str]:
-    """The distinct settings on the axis, in ascending order if all are numbers, else in the order of the points."""
+    """The distinct texts of settings on the axis, in ascending order if all are numbers, else in the order of the points."""
     settings = list(dict.fromkeys(point["at"] for point in points))
     try:
         return sorted(settings, key=float)

@@ -12,8 +12,8 @@ QUERY = "SELECT * FROM comparison"
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """Two panels over logarithmic axes of seconds, accuracy and leakage, each with intervals and its Pareto front. Trials without
-    an accuracy or a cost are left out, and named; a message where none is left."""
+    """Two panels, accuracy and leakage (log odds) against seconds (logarithmic), each with intervals and its Pareto front. Trials
+    without an accuracy or a cost are left out, and named; a message where none is left."""
     everyone = scatter.describe(look.identify(rows))
     rows = [row for row in everyone if row["seconds"] is not None and row["test_accuracy"] is not None]
     if not rows:

@@ -27,9 +27,9 @@ DELTA, ERROR = 1e-5, 0.05
 
 
 def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
-    """A mark per trial and bound, a line at the largest value that the audit can reach for each kind of bound, a tick at the
-    accountant's epsilon (an arrow beyond the axis). Bounds that are not resolvable are left out, and named; a message where none is
-    left."""
+    """A mark per trial and bound, a line at the largest value that the audit can reach for each kind of bound (with the largest n
+    of the rows), a tick at the accountant's epsilon (an arrow at the axis' end where it lies beyond). Bounds that are not
+    resolvable are left out, and their trials named; a message where none is left."""
     everyone = [{**row, "by": BOUNDS.get(row["bound_by"], row["bound_by"])} for row in look.identify(rows)]
     rows = [row for row in everyone if row["bound"] is not None]
     if not rows:
@@ -55,7 +55,8 @@ def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
 
 
 def ceilings_of(n: int) -> dict[str, float]:
-    """Kind of bound → its value in epsilon if all guesses about `n` canaries are right; {} where `n` is too small for a guess."""
+    """Kind of bound (a text of BOUNDS) → its value in epsilon, at 95 % confidence, if all guesses about `n` canaries are right; {}
+    where `n` is too small for a guess."""
     guesses = count_guesses(n)
     if not guesses:
         return {}

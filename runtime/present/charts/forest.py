@@ -21,8 +21,8 @@ SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """The forest plot of the claims: each claim's statement above its effect with interval, a panel per unit. A claim without an
-    effect has its statement and verdict alone. At least one row."""
+    """The forest plot of the claims: each claim's statement, verdict and effect as text above its effect with interval, a panel per
+    unit. A claim without an effect has no such mark. `rows`: of QUERY, at least one."""
     width = layout.width + look.AXIS_WIDTH - 10
     data = [_row(row, layout.letters(width)) for row in rows]
     units = dict.fromkeys(row["unit"] for row in data)
@@ -101,8 +101,8 @@ def _row(row: Row, letters: int) -> Row:
 
 
 def _unit(test: str, decided_by: str) -> str:
-    """Title of the axis on which a claim's effect is drawn: a rank correlation, a ratio (tests of ratios, and where cost decides),
-    else a difference, in seconds where these decide."""
+    """Title of the axis on which a claim's effect is drawn: a rank correlation, a ratio (tests of ratios, and where `decided_by` is
+    `cost`), else a difference, in seconds where `decided_by` is `seconds`."""
     if test == "correlation":
         return "Rank correlation"
     if test == "ratio" or decided_by == "cost":

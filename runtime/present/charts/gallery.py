@@ -1,7 +1,7 @@
 """Contact sheets of synthetic images, one row per class.
 
 A set whose images are, or began as, private images counts as private: it is made only when asked for, and only then are the
-nearest private images put beside it. What is unknown counts as private. Needs no Altair.
+nearest private images put beside it. What is unknown counts as private.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PIXELS_PER_PIXEL = 6
 
 @dataclass(frozen=True)
 class Sheet:
-    """Contact sheets of one trial's set that may be shown."""
+    """Contact sheets of one trial's set; None in place of what is withheld or does not exist."""
 
     private: bool
     """Whether the set may consist of private images."""
@@ -52,10 +52,11 @@ class Sheet:
 
 def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
     """Make the sheets of the synthetic set that a task (id) has in the store; None where it has none. A set that may be private is
-    withheld (`png` None) unless `with_private`; only then are the nearest private images and the pairs of the attack `answer` (id)
-    added.
+    withheld (`png` None) unless `with_private`; only then are the nearest private images, of the private set of the task, and the
+    pairs of the attack `answer` (id) added.
 
-    The store is only read, and nothing in it is unpickled.
+    The store is only read, and nothing in it is unpickled. With `with_private`, SynthcError where the private data set is missing,
+    broken or changed (ValueError for a plug-in's); SafetensorError for a damaged file of tensors.
     """
     from safetensors.numpy import load_file
 
@@ -78,11 +79,11 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
-    """Write a PNG file `gallery-STUDY PROFILE TRIAL.png`, as a file name, for each sheet that is not withheld, with
-    `-nearest-private` and `-pairs` files where it has them; returns their paths. `folder` must exist; OSError where a file cannot
-    be written.
+    """Write a PNG file for each sheet that is not withheld, named `gallery-STUDY-PROFILE-TRIAL.png` (made a file name, with a
+    number if another sheet has the same), with `-nearest-private` and `-pairs` files where it has them; returns their paths. Older
+    files are replaced. `folder` must exist; OSError where a file cannot be written.
 
-    Pixels are enlarged, never smoothed. `sets` are trials (`study`, `profile`, `trial`) with their sheets.
+    Pixels are enlarged, not smoothed. `sets` are trials (`study`, `profile`, `trial`) with their sheets.
     """
     from PIL import Image, ImageOps
 
@@ -140,8 +141,8 @@ def _is_private(folder: Path, work: Any) -> bool:
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images (n × channels × height × width) as n × height × width × channels, uint8; floats from 0 to 1 become 0 to 255, values
-    outside are clipped, and NaN becomes 0."""
+    """Images (n × channels × height × width) as n × height × width × channels, uint8 (of uint8 images a view); floats from 0 to 1
+    become 0 to 255, values outside are clipped, and NaN becomes 0."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
@@ -193,8 +194,8 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 
 
 def read_work(store: Path, task: str) -> Any:
-    """The parameters of a task, from its hashed text; None where the store lacks the task, its record is damaged, or this version
-    lacks their classes."""
+    """The parameters of a task (id), an instance of its operation's class, from its hashed text; None where the store lacks the
+    task, its record is damaged or cannot be read, or this version lacks their classes."""
     try:
         return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
     except (Corrupt, OSError, ValueError, KeyError, TypeError):

@@ -25,8 +25,8 @@ MAX_ASKED = 20
 
 
 def complain_of_missing(svg: str) -> str:
-    """A sentence on letters of the SVG that no font has; "" without any. Fonts that fontconfig has for them are made known to the
-    renderer first, and stay so."""
+    """A sentence on letters in texts of the SVG that no font has; "" without any. Fonts that fontconfig has for them are made known
+    to the renderer first, and stay so. subprocess.TimeoutExpired where fontconfig does not answer."""
     text = "".join(html.unescape(part) for part in re.findall(r"<text[^>]*>([^<]*)", svg))
     odd = sorted({letter for letter in text if not letter.isascii() and not letter.isspace()})
     missing = [letter for letter in odd if _is_missing(letter)]
@@ -60,7 +60,8 @@ def _picture(letter: str) -> bytes:
 
 
 def _register_fonts(letters: str) -> bool:
-    """Make the folders in which fontconfig finds fonts with these letters known to the renderer; whether there are any."""
+    """Make the folders in which fontconfig finds fonts with these letters known to the renderer; whether there are any: False
+    without fontconfig. subprocess.TimeoutExpired where it does not answer."""
     if shutil.which("fc-list") is None:
         return False
     folders: set[Path] = set()

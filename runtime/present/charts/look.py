@@ -103,9 +103,9 @@ PERCENT = "format(100 * datum.value, '~g') + ' %'"
 def identify(rows: Iterable[Row]) -> list[Row]:
     """Copies of the rows, in the same order, with four more fields. Controls get the paradigm `control`, the last one built in.
 
-    `Paradigm`: the paradigm's printed name. `name`: a short name of the trial, with its origin, study and profile only where the
-    rows have several, and its replicate only where one is not 0. `key`: a name that no other trial has. `number`: the trial's
-    number, from 1 in the order of paradigms.
+    `Paradigm`: the paradigm's printed name. `name`: the trial's label, with its origin, study and profile only where the rows have
+    several, its replicate only where one is not 0, and `(control)` for a control. `key`: a name that no other trial has. `number`:
+    the trial's number, from 1 in the order of paradigms; the rows of a trial have one `key` and `number`.
     """
     rows = [row | {"paradigm": "control"} if row.get("control") else row for row in rows]
     several = [part for part in ("origin", "study", "profile") if len({row.get(part) for row in rows}) > 1]
@@ -129,8 +129,8 @@ def _key(row: Row) -> str:
 
 
 def drawable(row: Row) -> Row:
-    """The row with None for numbers that are not finite (JSON has none), and in texts escape codes for characters
-    that XML excludes."""
+    """A copy of the row with None for numbers that are not finite (JSON has none), and in texts escape codes for control
+    characters; values within lists are unchanged."""
 
     def shown(value: Any) -> Any:
         if isinstance(value, str):
@@ -165,7 +165,7 @@ def _scale(rows: Sequence[Row], look: int) -> alt.Scale:
 
 
 def color(rows: Sequence[Row], layout: Layout, legend: bool = True) -> alt.Color:
-    """The encoding of paradigms as colours, with a legend of those that occur."""
+    """The encoding of paradigms as colours, with a legend of those that occur if `legend`."""
     return alt.Color("Paradigm:N", scale=_scale(rows, 0), legend=_legend(layout) if legend else None)
 
 
@@ -205,13 +205,14 @@ def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: fl
 
 
 def arrange(panels: Sequence[Any], across: int, spacing: float = 12, bounds: str = "full") -> dict[str, Any]:
-    """Panels in rows of `across`."""
+    """Panels (at least one) in rows of `across`, as a Vega-Lite mapping; `spacing` and `bounds`, as of `concat`, are those of a
+    row."""
     rows = [concat("hconcat", panels[at : at + across], spacing, bounds) for at in range(0, len(panels), across)]
     return rows[0] if len(rows) == 1 else concat("vconcat", rows, 14)
 
 
 def plot(rows: Sequence[Row], chosen: alt.Parameter | None = None) -> alt.Chart:
-    """A chart of the rows, filtered by the selection `chosen`, if given.
+    """A chart of the rows (values of JSON types) without a mark, filtered by the selection `chosen`, if given.
 
     The rows are JSON text until the chart is whole (`charts.draw`): Altair copies them for every layer, of lists each value.
     """
@@ -220,7 +221,8 @@ def plot(rows: Sequence[Row], chosen: alt.Parameter | None = None) -> alt.Chart:
 
 
 def share_axis(channel: Any, field: str, title: str | None, domain: Sequence[float], ticks: int = 5) -> Any:
-    """A linear axis for `field`, a share from 0 to 1, with labels in percent; `domain` in shares."""
+    """The encoding of `field`, a share from 0 to 1, on a linear axis with labels in percent; `channel`: alt.X or alt.Y; `domain` in
+    shares; about `ticks` ticks."""
     axis = alt.Axis(labelExpr=PERCENT, tickCount=ticks)
     return channel(f"{field}:Q", title=title, axis=axis, scale=alt.Scale(domain=list(domain), nice=False))
 
@@ -253,7 +255,7 @@ def tooltip(*fields: tuple[str, ...], first: tuple[str, str] = ("name:N", "trial
 
 
 def shorten(text: str, letters: int = 34) -> str:
-    """The text, cut to `letters` letters, of which the last is then an ellipsis."""
+    """The text, cut to at most `letters` letters, of which the last is then an ellipsis."""
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 

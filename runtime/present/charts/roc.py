@@ -24,8 +24,8 @@ MAX_BANDED_TRIALS = 2
 
 def draw(rows: list[Row], layout: Layout) -> Any:
     """One line per trial, on one canary group (the headline's if it has curves, else the first by name), in the panel of its
-    paradigm, with the headline's point and interval. Rates below half of one non-member score, or below 5 %, whichever is less, are
-    drawn there, as the subtitle states. At least one row."""
+    paradigm, with the headline's point and interval. Rates below 0.5 / n, where n is the largest number of non-member scores, or
+    below 5 % if that is less, are drawn at this limit, as the subtitle then states. `rows`: of QUERY, at least one."""
     groups = sorted({row["canaries"] for row in rows}, key=lambda group: (group != rows[0]["headline_canaries"], group))
     rows = [row for row in look.identify(rows) if row["canaries"] == groups[0]]
     floor = min(1 / max(row["leakage_n"] or 1 for row in rows), 0.1) / 2
@@ -60,7 +60,9 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _marks(rows: list[Row], everyone: list[Row], floor: float, side: float, layout: Layout, chosen: Any, first: bool) -> list[Any]:
-    """Marks of one panel; curves come first, since they carry the selection."""
+    """Marks of one panel; curves come first, since they carry the selection. `rows`: of the panel's trials; `everyone`: of all, for
+    the grey lines and colours; `first`: whether the panel begins its row, and so has the labels of the vertical axis; `side`: width
+    and height of the panel."""
     ticks = [10.0**power for power in range(-5, 1) if 10.0**power >= floor]
     shared: dict[str, Any] = {"scale": alt.Scale(type="log", domain=[floor, 1], nice=False)}
     axis: dict[str, Any] = {"labelExpr": look.PERCENT, "values": ticks, "labelOverlap": "greedy"}
@@ -123,7 +125,8 @@ def _bands(rows: list[Row], floor: float) -> list[Row]:
 
 def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
     """The headline's point of each trial with its number; those of several trials, all at the declared FPR, are spread sideways.
-    Trials without a TPR with interval have none."""
+    Trials without a TPR with interval, and ones whose rows are not of the headline's canaries, have none. `side`: width and height
+    of the panel."""
     trials = {row["key"]: row for row in rows if row["canaries"] == row["headline_canaries"]}
     spread = min(1.25, 3.0 ** (1 / max(1, len(trials))))
     headlines = [

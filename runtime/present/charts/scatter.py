@@ -62,15 +62,15 @@ class Axis:
         return min(max(self.place(value), self.domain[0]), self.domain[1])
 
     def channel(self, channel: Any, field: str) -> Any:
-        """The encoding of `field`, which holds positions on this axis."""
+        """The encoding (`channel`: alt.X or alt.Y) of `field`, which holds positions on this axis."""
         labels = json.dumps({str(round(1000 * at)): label for at, label in self.ticks.items()})
         axis = alt.Axis(values=sorted(self.ticks), labelExpr=f"{labels}[round(1000 * datum.value)]", labelOverlap="greedy")
         return channel(f"{field}:Q", title=self.title, axis=axis, scale=alt.Scale(domain=list(self.domain), nice=False))
 
 
 def share_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """A linear axis of shares, over the range of trials that are comparable; lower doubtful trials and controls are drawn together
-    at its beginning."""
+    """A linear axis of shares, over figures and interval ends of the trials that are comparable (of all if none is). Figures of
+    other trials that lie lower are drawn together at its beginning, higher ones at its end. A row at least must have the figure."""
     shares = look.figures_of([row for row in rows if is_comparable(row)], figure) or look.figures_of(rows, figure)
     margin = max(0.005, 0.06 * (max(shares) - min(shares)))
     low, high = max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
@@ -93,8 +93,8 @@ def name_lower(rows: Iterable[Row], axis: Axis) -> str:
 
 def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
     """An axis of log odds, on which 0.1 % and 1 % are as far apart as 99 % and 99.9 %. Shares are clipped to 0.5 / n and
-    1 − 0.5 / n, where n is the largest number of scores (50 if unknown), so that zero and one have positions; missing values have
-    one of their own."""
+    1 − 0.5 / n, where n is the largest number of scores of a row (50 for a row without), so that zero and one have positions;
+    missing values have one of their own, beyond the largest. At least one row."""
     floor = 0.5 / max(row[f"{figure}_n"] or 50 for row in rows)
 
     def place(share: float) -> float:
@@ -118,7 +118,7 @@ def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis
 
 
 def log_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """A logarithmic axis; zeros are drawn at half of the least positive figure. Every row must have the figure."""
+    """A logarithmic axis; zeros are drawn at half of the least positive figure. Every row, at least one, must have the figure."""
     figures = [row[figure] for row in rows]
     floor = min((value for value in figures if value > 0), default=2.0) / 2
 
@@ -137,9 +137,10 @@ def log_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
 def draw_panel(
     rows: Sequence[Row], x: Axis, y: Axis, size: tuple[float, float], layout: Layout, chosen: Any, under: Sequence[Any]
 ) -> Any:
-    """One panel, above the layers `under`: the Pareto front with its band, intervals, points, numbers.
+    """One panel of the layers, from below: filled points, which bear the selection and so come first; `under`; the Pareto front
+    with its band; hollow points, intervals, numbers. `size`: width and height.
 
-    Each row has `name`, `number`, `Paradigm`, and `doubt` (why it is hollow, or ""). The points come first and bear the selection.
+    Rows of the view `comparison` with the fields of `look.identify` and `describe`; a row with a `doubt` is hollow.
     """
     data = [row | _places(row, "x", x) | _places(row, "y", y) for row in rows]
     span = [axis.domain[1] - axis.domain[0] for axis in (x, y)]
@@ -210,8 +211,9 @@ def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
 
 
 def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
-    """The band between the fronts at the worse and at the better ends of all intervals, as corners from left to right (less `x` is
-    better), over comparable trials that have both intervals; empty without any."""
+    """The band between the fronts at the worse (`y_low`) and at the better ends (`y_high`) of all intervals, as corners in
+    positions on the axes, from left to right (less `x` is better), over comparable trials that have both intervals; empty without
+    any."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
     able = [row for row in rows if is_comparable(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")
@@ -230,8 +232,8 @@ def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
 
 
 def number(rows: list[Row], points: Sequence[tuple[float, float]]) -> list[Row]:
-    """Copies of the rows with `dx` and `dy`, the offset of each trial's number from its point, for `points` in the plotting
-    area."""
+    """Copies of the rows with `dx` and `dy`, the offset of each trial's number from its point; `points`, a row's (x, y) each, and
+    offsets are in points of the plotting area, y downwards."""
     return [row | {"dx": round(dx, 1), "dy": round(dy, 1)} for row, (dx, dy) in zip(rows, place_numbers(points), strict=True)]
 
 

@@ -40,7 +40,8 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _references(rows: list[Row], x: scatter.Axis, y: scatter.Axis, layout: Layout) -> list[Any]:
-    """Layers of reference lines: guessing at the FPR of the first row, and DP-SGD's front if it has several trials."""
+    """Layers of reference lines: guessing at the FPR of the first row, if it has one, and DP-SGD's front if it has several
+    trials."""
     layers: list[Any] = []
     if rows[0]["fpr"] is not None:
         chance = look.plot([{"x": x.place(rows[0]["fpr"])}])

@@ -58,7 +58,8 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) -> list[Any]:
-    """Marks: the lines, which come first since they carry the selection, and their final means."""
+    """Marks of one panel: the lines, which come first since they carry the selection, and the mean of the last losses that are
+    there."""
     of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": doubts_of(rows[0])}
     lines = look.plot([{**of_trial, "shadow": row["shadow"], "losses": row["losses"]} for row in rows], chosen)
     lines = lines.transform_calculate(at="sequence(1, length(datum.losses) + 1)", count="length(datum.losses)")
@@ -85,7 +86,8 @@ def _place(row: Row) -> tuple[int, str, str]:
 
 
 def _name(row: Row, of_trial: set[tuple[str, str]]) -> str:
-    """Name of a training: its stage, with the loop's name where a stage has several."""
+    """Name of a training: its `part` in the stages `synthesize` and `model`, else its stage without `train `; where the stage has
+    several trainings, their parts are put behind. `of_trial`: (stage, part) of each training of the trial."""
     stage = str(row["part"] if row["stage"] in ("synthesize", "model") else row["stage"]).removeprefix("train ")
     several = len([part for name, part in of_trial if name == row["stage"]]) > 1
     return f"{stage}: {row['part']}" if several and stage != row["part"] else stage

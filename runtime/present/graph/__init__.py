@@ -63,7 +63,8 @@ def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A value as the templates print it: a float with one decimal, a text without control characters, others unchanged."""
+    """A value as the templates print it: a float with one decimal, a text with control characters as escape codes, others
+    unchanged."""
     if isinstance(value, float):
         return f"{value:.1f}"
     return escape.visible(value) if type(value) is str else value
@@ -96,7 +97,8 @@ def _lay_out(graph: Graph) -> dict[str, Any]:
 
 
 def _place_nodes(graph: Graph) -> tuple[dict[Key, _Box], list[tuple[Lane, float, float]]]:
-    """Box of each node, and the vertical extent of each lane; claims, which belong to all lanes, are beside them."""
+    """Key → box of each node; and (lane, top, bottom) of each lane but that of claims, whose nodes are at the right, centred over
+    the height of all lanes. Lengths in pixels, y downwards."""
     widths: dict[int, float] = defaultdict(float)
     stacks: dict[tuple[str, int], list[Node]] = defaultdict(list)
     for node in sorted(graph.nodes.values(), key=lambda node: STACK_ORDER.get(node.stage, len(STACK_ORDER))):

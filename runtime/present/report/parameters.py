@@ -36,7 +36,8 @@ def describe_arm(arm: ReportArm) -> str:
 
 
 def quote_docstring(arm: ReportArm) -> str:
-    """The docstring of the method of an arm's first trial that the store has one for, in one line; "" without one."""
+    """The class docstring of an arm's method, in one line, as of the first of its trials whose method is in the store; "" without
+    one."""
     return " ".join(next((type(models["method"]).__doc__ or "" for models in arm.models if "method" in models), "").split())
 
 

@@ -61,7 +61,7 @@ def read(database: Path, store: Path, scope: Scope, with_private: bool = False) 
     """The results of the one study that `scope` selects, by its latest run. Only with `with_private` are sheets of private images
     made. Where there is no store, what is from it is missing (`store_found`).
 
-    SynthcError where the database cannot be read, or `scope` selects no study or several.
+    SynthcError where the database cannot be read, or `scope` selects no study or several; further errors as of `make_sheet`.
     """
     with open_read_only(database) as query:
         run = _latest_run(query, database, narrow(query, scope))
@@ -160,8 +160,9 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 def read_sets(database: Path, store: Path, scope: Scope, with_private: bool = False) -> list[tuple[Row, Sheet]]:
     """Trials of the one study that `scope` selects (rows as in `StudyResults.sets`), with contact sheets of the set of shadow 0;
-    trials without such a set in the store are left out. SynthcError where the database cannot be read, and where `scope` selects
-    several studies or names one that is not there."""
+    trials without such a set in the store are left out, [] without a study. Sheets and errors with `with_private`: as of
+    `make_sheet`. SynthcError where the database cannot be read, and where `scope` selects several studies or names one that is not
+    there."""
     with open_read_only(database) as query:
         check_one(narrow(query, scope), "a gallery")
         return _make_sheets(store, _fetch(query, STAGES.format(this="SEMI JOIN run USING (origin, study, profile)")), with_private)

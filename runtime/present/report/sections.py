@@ -29,7 +29,8 @@ VERDICTS = {"supported": "✓ supported", "refuted": "✗ refuted"}
 
 
 def list_facts(results: StudyResults) -> dict[str, str]:
-    """Name → value of the facts at the top of the report: data, number of audited trials, shadows per trial, profile, run."""
+    """Name → text of the facts at the top of the report: data and shadows (of the first trial), number of audited trials and of
+    all, profile, start and status of the run."""
     run, first = results.run, next(iter(results.comparison), {})
     measured = sum(row["attack"] is not None for row in results.comparison)
     return {
@@ -94,7 +95,8 @@ def list_answer(results: StudyResults) -> list[str]:
 
 
 def describe_declaration(claim: Row) -> str:
-    """When a claim was first declared in these words, after how many results, and its earlier verdicts, as text."""
+    """Text on when a claim was first declared in these words: before the first result, or the date and the number of results before
+    it, or that it is not known; then its verdicts in earlier runs."""
     before = claim.get("outcomes_before")
     if before is None:
         said = ["it is not known when this was declared"]

@@ -54,8 +54,8 @@ def herding(features: Tensor, keep: int) -> Tensor:
 
 
 def k_center(features: Tensor, keep: int) -> Tensor:
-    """k-center greedy (Sener and Savarese 2018): the sample nearest to the mean, then repeatedly the one farthest from all
-    selected.
+    """k-center greedy (Sener and Savarese 2018): the sample nearest to the mean, then repeatedly the one whose nearest selected
+    sample is farthest from it. features: n × feature; result: `keep` rows.
 
     Only the distance to the nearest selected sample is stored: n numbers, not n × keep.
     """
@@ -71,8 +71,8 @@ def k_center(features: Tensor, keep: int) -> Tensor:
 
 
 def moderate(features: Tensor, keep: int) -> Tensor:
-    """Moderate coreset (Xia et al. 2023): the samples whose distance to the mean is nearest to the median distance,
-    nearest first."""
+    """Moderate coreset (Xia et al. 2023): `keep` rows of the samples whose distance to the mean is nearest to the median distance,
+    nearest first. features: n × feature."""
     distance = (features - features.mean(0)).norm(dim=1)
     middle = distance.quantile(0.5)
     return (distance - middle).abs().argsort(stable=True)[:keep].cpu()
@@ -91,7 +91,7 @@ def gradient_similarity(features: Tensor, errors: Tensor) -> Tensor:
 
 def graph_cut(similarity: Tensor, keep: int) -> Tensor:
     """Graph cut, greedily maximised: the gain is similarity to all samples minus twice that to the selected (Iyer et al. 2021,
-    lambda 1).
+    lambda 1). similarity: n × n; result: `keep` rows.
 
     Gains of all candidates are updated after each selection, by one row of `similarity`, so lazy evaluation has no use.
     """
@@ -106,8 +106,8 @@ def graph_cut(similarity: Tensor, keep: int) -> Tensor:
 
 
 def facility_location(similarity: Tensor, keep: int) -> Tensor:
-    """Facility location, greedily maximised: the sum over samples of the similarity to the nearest selected one; lazily (Minoux
-    1978).
+    """Facility location, greedily maximised: the sum over samples of the similarity to the most similar selected one; lazily
+    (Minoux 1978). similarity: n × n, not negative; result: `keep` rows.
 
     Gains never grow, so a candidate whose recomputed gain exceeds the old gains of all others is the best.
     """

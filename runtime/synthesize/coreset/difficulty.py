@@ -42,11 +42,11 @@ Log = Mapping[str, Tensor]
 
 
 def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Select the images of the highest scores, in each class or in the whole set; with `ccs`, equally many from each
-    stratum of the scores that are left when the hardest share `cut` is dropped (see `stratified`).
+    """Select the images of the highest scores, in each class or in the whole set; with `ccs`, equally many from each stratum of the
+    scores that are left when the hardest share `cut` is dropped (see `stratified`).
 
     Diverged if a score, or what the proxy gave for it, is not finite. SynthcError if the proxy was trained for less than an epoch,
-    and as of `parts` and `stratified`.
+    and as of `parts` and `stratified`. Other errors as of `scored`.
     """
     score = scored(how, private, needs, setting)
     if not score.isfinite().all():
@@ -55,8 +55,9 @@ def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: S
 
 
 def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Tensor:
-    """n: the method's difficulty score of each image, from the proxy's log, from its logits or from nets trained here; uniform
-    random numbers for `random`. Errors as of `logged` and `embedded`; TypeError for a method of selection that has no score."""
+    """n: the method's difficulty score of each image, higher for harder, from the proxy's log, from its logits or from nets trained
+    here; uniform random numbers for `random`. Errors as of `logged`, `embedded` and `gradient_norm`; TypeError for a method of
+    selection that has no score."""
     match how:
         case RandomSubset():
             return torch.rand(len(private), generator=setting.seeds("coreset/random"))
@@ -79,8 +80,8 @@ def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setti
 
 
 def logged(proxy: Artifact, samples: int) -> Log:
-    """The log of the proxy's training. Diverged if it is not finite; SynthcError if the proxy trained for less than an epoch;
-    ValueError if it is not of `samples` samples."""
+    """The log of the proxy's training. ValueError if it is not of `samples` samples; SynthcError if the proxy trained for less than
+    an epoch; Diverged if `margin` or `el2n` is not finite."""
     log = proxy.tensors("dynamics")
     passes, seen = log["correct"].shape
     if seen != samples:
@@ -106,7 +107,8 @@ def forgetting(log: Log, never_learned: Literal["maximal", "zero"] = "maximal") 
 
 
 def el2n(log: Log, passes: int) -> Tensor:
-    """n: EL2N (Paul et al. 2021), the mean norm of (probabilities − one-hot label) over the first `passes` epochs."""
+    """n: EL2N (Paul et al. 2021), the mean norm of (probabilities − one-hot label) over the first `passes` epochs (all, if there
+    are fewer)."""
     return log["el2n"][:passes].to(torch.float64).mean(0)
 
 
@@ -137,8 +139,8 @@ def uncertainty(logits: Tensor, measure: str) -> Tensor:
 
 
 def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -> Tensor:
-    """n: GraNd (Paul et al. 2021), the norm of each sample's loss gradient in all weights, without augmentation, averaged
-    over `how.inits` nets, each trained here for `how.passes` epochs."""
+    """n: GraNd (Paul et al. 2021), the norm of each sample's loss gradient in all weights, without augmentation, averaged over
+    `how.inits` nets, each trained here for `how.passes` epochs. Diverged as of `fit`, SynthcError as of `build`."""
     card, device, recipe = setting.card, setting.device, setting.recipe
     iterations = max(1, math.ceil(how.passes * len(private) / recipe.batch_size))
     total = torch.zeros(len(private), dtype=torch.float64)
@@ -179,7 +181,8 @@ def hardest(score: Tensor) -> Picker:
 
 
 def stratified(score: Tensor, cut: float, strata: int) -> Picker:
-    """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut` of the candidates, then keep equally many of each stratum.
+    """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut` of the candidates (rounded down), then keep equally many
+    of each of `strata` strata.
 
     score: n. Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share. The
     picker raises SynthcError if fewer samples are left than are to be kept.

@@ -31,7 +31,8 @@ Picker = Callable[[Tensor, int], Tensor]
 
 
 def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picker) -> Release:
-    """The release of the selected images, unchanged; `origins` are their rows in the private set."""
+    """The release of the selected images, unchanged, in the order of the private set; `origins` are their rows in it. SynthcError
+    as of `parts`; errors of `pick` pass."""
     place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
     of_parts = parts(how, private.labels, setting.card.classes)
     rows = torch.cat([pick(rows[place[rows].argsort()], keep) for rows, keep in of_parts]).sort().values
@@ -53,11 +54,12 @@ def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) ->
 
 
 def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, int]]:
-    """Pairs of candidate rows and the number to keep: one pair per class, or one for the whole set.
+    """Yield pairs of candidate rows and the number to keep: one pair per class; with `fraction` and without `class_balanced`, one
+    for the whole set.
 
-    A class without any image (a relabelling may have emptied it) is left out. With `class_balanced` every other class keeps at
-    least one image. SynthcError if `fraction` keeps fewer images than there are classes with images (balanced or not), or if
-    `per_class` asks for more than such a class has.
+    A class without any image (a relabelling may have emptied it) is left out. `fraction` keeps its share of all images, rounded,
+    which `apportioned` divides among the classes, so that each keeps at least one. SynthcError if `fraction` keeps fewer images
+    than there are classes with images (balanced or not), or if `per_class` asks for more than such a class has.
     """
     of_class = [(labels == label).nonzero()[:, 0] for label in range(classes)]
     if how.per_class is not None:

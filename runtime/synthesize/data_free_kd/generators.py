@@ -83,8 +83,8 @@ class TunedGenerator:
         self.parts: checkpoint.Parts = {"generator": generator, "meta": self.meta}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
-        """The batch of the least loss over a round's steps, one image for each entry of `wanted` (class), detached; the generator
-        is updated. Diverged if no loss is finite."""
+        """The batch of the least loss over a round's steps, in grey levels 0..1, one image for each entry of `wanted` (class),
+        detached; the generator is updated. Diverged if no loss is finite."""
         how = self.how
         latents = self.generator.latents(len(wanted), self.draws).requires_grad_(True)
         tuned = copy.deepcopy(self.generator) if isinstance(how, Fast) else self.generator
@@ -116,8 +116,8 @@ class OptimizedPixels:
 
 
 def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], loss: ImageLoss, wanted: Tensor) -> Tensor:
-    """Take an optimiser step on each of the tries; returns the images (detached) of the least loss. Diverged if no loss is
-    finite."""
+    """Take an optimiser step on the loss of each of the tries (images, optimiser); returns the images (detached, as before their
+    step) of the least loss. Diverged if no loss is finite."""
     least, best = math.inf, None
     for images, optimizer in tries:
         found = loss(images, wanted)

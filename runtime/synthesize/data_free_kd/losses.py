@@ -20,7 +20,8 @@ EARLIER_BATCHES_WEIGHT = 0.9
 
 
 class Statistics:
-    """Mean and variance of the inputs of each BatchNorm layer of a teacher: those of a batch, beside the layer's running ones."""
+    """Mean and variance of the inputs of each BatchNorm layer of a teacher: those of a batch, beside the layer's running ones.
+    Registers forward hooks on these layers, which stay."""
 
     def __init__(self, teacher: nn.Module) -> None:
         self.layers = [layer for layer in teacher.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -32,21 +33,24 @@ class Statistics:
             layer.register_forward_pre_hook(self._record)
 
     def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Forward hook. Batches without gradients are ignored: they are labelled, not optimised."""
+        """Forward hook: store mean and variance of the layer's inputs, with their graph. Batches under `no_grad` are ignored: they
+        are labelled, not optimised."""
         if torch.is_grad_enabled():
             variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
             self.last[layer] = mean, variance
 
     def current(self) -> list[Tensor]:
-        """Mean and variance of each layer in turn, one value per channel: the moving average over earlier batches, of weight
-        EARLIER_BATCHES_WEIGHT, and the last batch's, of the rest; before the first `blend` those of the last batch alone."""
+        """Mean and variance of each layer in turn, one value per channel, differentiable: EARLIER_BATCHES_WEIGHT times the moving
+        average over earlier batches plus the rest times the last batch's; before the first `blend` the last batch's alone. KeyError
+        before the first batch."""
         new, old = [part for layer in self.layers for part in self.last[layer]], EARLIER_BATCHES_WEIGHT
         if not self.earlier:
             return new
         return [old * before.to(now.device) + (1 - old) * now for before, now in zip(self.earlier, new, strict=True)]
 
     def distance(self) -> Tensor:
-        """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the means and variances in `current`."""
+        """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the means and variances in `current`;
+        differentiable. RuntimeError for a teacher without BatchNorm, KeyError before the first batch."""
         private = [layer.get_buffer(name) for layer in self.layers for name in ("running_mean", "running_var")]
         each = torch.stack([(part - goal).norm() for part, goal in zip(self.current(), private, strict=True)])
         return each.unflatten(0, (-1, 2)).sum(1).sum()
@@ -57,7 +61,7 @@ class Statistics:
 
 
 class Critic:
-    """The weighted loss of images by a frozen teacher."""
+    """The weighted loss of images by a frozen teacher, which is put into eval mode, without gradients in its weights."""
 
     def __init__(self, teacher: Classifier, losses: Losses, card: Card, shift: int, moves: torch.Generator) -> None:
         """`shift`: largest random shift, in pixels, of images before they are given to the teacher, drawn from `moves`."""
@@ -71,8 +75,9 @@ class Critic:
         return normalise(move(images, self.shift, self.card, self.moves), self.card)
 
     def __call__(self, images: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The images' loss, a scalar; the teacher's input; its logits. `wanted`: the classes of the images; None: those that the
-        teacher predicts. Without the adversarial loss, which needs a student."""
+        """The loss, a scalar, of images (n × channels × height × width, grey levels 0..1); the teacher's input; its logits.
+        `wanted`: the classes of the images; None: those that the teacher predicts. Without the adversarial loss, which needs a
+        student."""
         weight, x = self.losses, self.prepare(images)
         features = self.teacher.features(x)
         answer = self.teacher.head(features)
@@ -104,7 +109,8 @@ def difference(answer: Tensor, reply: Tensor) -> Tensor:
 
 
 def negative_entropy(answer: Tensor) -> Tensor:
-    """Negative entropy of the mean prediction over a batch: least, −log classes, for balanced classes (DAFL, Chen et al. 2019)."""
+    """Negative entropy, in nats, of the mean prediction over a batch of logits (n × classes), a scalar: least, −log classes, for
+    balanced classes (DAFL, Chen et al. 2019)."""
     mean = answer.softmax(1).mean(0)
     return torch.special.xlogy(mean, mean).sum()
 

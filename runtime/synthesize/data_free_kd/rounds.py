@@ -30,9 +30,11 @@ Rounds = tuple[Callable[[int], float], checkpoint.Parts]
 
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Generate images and train the student; Diverged if its loss is not finite.
+    """Generate images and train the student against the classifier of the need `teacher`. The release has one batch of uint8 images
+    of each round, labelled by the teacher (classes, or probabilities for `labels: soft`), and the student.
 
-    `private` is not read: the release depends on it through the teacher alone.
+    `private` is not read: the release depends on it through the teacher alone. Diverged if the student's loss in a round is not
+    finite, and as of `pooled_rounds`.
     """
     teacher = nets.to_device(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
@@ -63,7 +65,7 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
 
 @torch.no_grad()
 def _logits(net: nets.Classifier, images: Tensor, setting: Setting) -> Tensor:
-    """n × classes: logits of uint8 images."""
+    """n × classes, on the device: logits of uint8 images, in the net's current mode."""
     return torch.cat([net(nets.normalise(part.to(setting.device), setting.card)) for part in images.split(512)])
 
 
@@ -80,11 +82,11 @@ class Pool:
 
     @property
     def images(self) -> Tensor:
-        """n × channels × height × width, uint8."""
+        """n × channels × height × width, uint8, on the CPU: a view of the images added so far."""
         return self.space[: self.filled]
 
     def add(self, batch: Tensor) -> None:
-        """Add a batch of images in grey levels 0..1."""
+        """Add a batch of images in grey levels 0..1, which are rounded to uint8."""
         self.space[self.filled : self.filled + len(batch)] = (batch.detach() * 255).round().to(torch.uint8).cpu()
         self.filled += len(batch)
 
@@ -123,15 +125,19 @@ class StudentTrainer:
 
     def image_loss(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
         """The generator's loss, a scalar, of images in grey levels 0..1: that of `Critic`, minus, if `against_student`, the
-        weighted disagreement of teacher and student. `wanted`: their classes; None: those that the teacher predicts."""
+        weighted disagreement of teacher and student (`_adversarial_loss`). `wanted`: their classes; None: those that the teacher
+        predicts."""
         loss, x, answer = self.critic(images, wanted)
         if self.how.losses.adversarial and against_student:
             loss = loss - self.how.losses.adversarial * self._adversarial_loss(x, answer)
         return loss
 
     def _adversarial_loss(self, x: Tensor, answer: Tensor) -> Tensor:
-        """Teacher–student disagreement, which the generator maximises. For methods that keep a pool of images it counts only where
-        both predict the same class."""
+        """Mean disagreement of teacher and student, which the generator maximises; for methods that are not online, images whose
+        predicted classes differ count as 0. Puts the student into train mode for online methods, else into eval mode.
+
+        `x`: images as input of the nets; `answer`: the teacher's logits.
+        """
         online = isinstance(self.how, Online)
         self.student.train(online)
         reply = self.student(x)
@@ -159,8 +165,9 @@ class StudentTrainer:
 
 
 def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Rounds that each generate one batch, then (after the warm-up) train the student on random batches of all images so far.
-    A round of the warm-up gives the loss 0."""
+    """Rounds that each generate one batch and add it to the pool, then train the student on random batches of the pool. In the
+    warm-up the student is not trained, the adversarial loss is left out, and a round gives the loss 0. A round raises Diverged as
+    of `_best`."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
     source: TunedGenerator | OptimizedPixels
@@ -182,8 +189,9 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
 
 
 def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Rounds that each train the generator, then (after the warm-up) the student on new images and, for the share `replay` of
-    steps, on the pool. One batch of each round is added to the pool; a round of the warm-up gives the loss 0."""
+    """Rounds that each train the generator, then the student on new images and, for the share `replay` of steps, on the pool. One
+    batch of each round is added to the pool. In the warm-up the student is not trained, the adversarial loss is left out, and a
+    round gives the loss 0."""
     assert isinstance(how, Online)
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")

@@ -23,8 +23,12 @@ from runtime.synthesize.release import Surroundings
 
 
 def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundings, path: str = "") -> Product:
-    """The base: a denoiser trained on the public images without labels, in which every class has the embedding of no class; or the
-    model in a folder. Note `configs`: configurations of a latent model's parts."""
+    """The base, as file `base` (state dict): a denoiser trained on the public images without labels, in which every class has the
+    embedding of no class; or the model in the folder `path`, with the note `configs`: configurations of its parts.
+
+    Metrics of a training: `denoiser_loss`, `images_seen` (by the denoiser) and, for net `latent`, `autoencoder_loss`; none for a
+    folder. SynthcError as of `load_checkpoint` and `denoisers.build`, Diverged as of `fit`.
+    """
     if isinstance(how.base, Checkpoint):
         model, configs = load_checkpoint(how.base, Path(path), around.card)
         return Product({"base": model.state_dict()}, (), {"declared": "made elsewhere, for all shadows", "configs": configs})
@@ -45,7 +49,8 @@ def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundin
 
 
 def _built(how: Denoiser, around: Surroundings) -> denoisers.Net:
-    """A denoiser with initial weights, on the device."""
+    """A denoiser with initial weights, on the device; for net `latent` with a base from a folder, of the base's architecture.
+    Errors as of `denoisers.build`."""
     draws = around.seeds("diffusion/init")
     if how.net != "latent":
         return denoisers.build(how, around.card, draws).to(around.device)
@@ -57,8 +62,8 @@ def _built(how: Denoiser, around: Surroundings) -> denoisers.Net:
 
 
 def new_denoiser(how: Denoiser, around: Surroundings) -> denoisers.Net:
-    """A denoiser at the start of its training, with new weights or the base's. Exactly the parameters to train require a
-    gradient."""
+    """A denoiser on the device at the start of its training, with new weights or those of `around.base`. Exactly the parameters to
+    train require a gradient. SynthcError as of `denoisers.build`."""
     net = _built(how, around)
     if how.base is None:
         return net
@@ -84,8 +89,8 @@ def tell_classes_apart(net: denoisers.Net, draws: torch.Generator) -> None:
 
 
 def _add_adapters(net: denoisers.Net, how: Denoiser, draws: torch.Generator) -> None:
-    """Add LoRA matrices (Hu et al. 2022), one of each pair normal, the other zero, so that the denoiser starts equal to its
-    base."""
+    """Add LoRA matrices (Hu et al. 2022) in place, one of each pair normal, the other zero, so that the denoiser starts equal to
+    its base. Of all parameters, only these matrices require a gradient then."""
     from peft import LoraConfig, inject_adapter_in_model
 
     adapters = LoraConfig(r=how.rank, lora_alpha=how.rank, init_lora_weights="gaussian", target_modules=net.adaptable)
@@ -95,14 +100,16 @@ def _add_adapters(net: denoisers.Net, how: Denoiser, draws: torch.Generator) -> 
 
 
 def trained_part(net: denoisers.Net, how: Denoiser) -> dict[str, torch.Tensor]:
-    """The parameters of a shadow's denoiser to store: those that were trained; without a base, all."""
+    """The tensors of a shadow's denoiser to store, which share its storage: the parameters that were trained; without a base, the
+    whole state dict, buffers included."""
     if how.base is None:
         return net.state_dict()
     return {name: parameter.detach() for name, parameter in net.named_parameters() if parameter.requires_grad}
 
 
 def restored(how: Denoiser, trained: Artifact | None, around: Surroundings) -> denoisers.Net:
-    """A denoiser in eval mode from its stored parameters; without `trained`, the base unchanged."""
+    """A denoiser in eval mode, on the device, from its stored parameters; without `trained`, the base unchanged. Errors as of
+    `new_denoiser`."""
     net = new_denoiser(how, around)
     if trained is not None:
         net.load_state_dict(trained.tensors("generator"), strict=how.base is None)

@@ -25,7 +25,7 @@ class Net(nn.Module):
     """Base class of denoisers, `net(x, level, label) -> noise`, with the encoding of images as signals, here pixels."""
 
     limit: float | None = 1.0
-    """Largest absolute value of a signal, to which samples are clipped; None for no limit."""
+    """Absolute value to which predicted signals are clipped in sampling; None for no limit."""
     levels: Mapping[str, Any] = COSINE
     """Noise schedule, as options of diffusers' schedulers."""
 
@@ -52,12 +52,14 @@ class Net(nn.Module):
         return images.float() / 127.5 - 1
 
     def decoded(self, signals: Tensor, draws: torch.Generator) -> Tensor:
-        """uint8 images of signals, rounded and clipped. `draws`: random numbers for parts of an image that signals do not hold."""
+        """uint8 images of signals, rounded and clipped. `draws`: random numbers for parts of an image that signals do not hold;
+        here not used."""
         return ((signals + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
-    """A denoiser on the CPU; its initial weights depend on the initial seed of `generator` alone. ValueError for net `latent`."""
+    """A denoiser on the CPU; its initial weights depend on the initial seed of `generator` alone. ValueError for net `latent`;
+    SynthcError for net `latent_mlp` with more components than pixels."""
     with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: it is seeded and then restored
         torch.manual_seed(generator.initial_seed())
         match how.net:
@@ -102,8 +104,9 @@ class Mlp(Net):
 
 
 class LatentMlp(Mlp):
-    """An `Mlp` on standardised principal components of the private images: latent diffusion (Rombach et al. 2022) with PCA as
-    autoencoder. The basis depends on private data too, and is released with the denoiser.
+    """An `Mlp` on standardised principal components of the images given to `prepare` (a base's public images, else the private
+    ones): latent diffusion (Rombach et al. 2022) with PCA as autoencoder. Without a base the basis depends on private data too, and
+    is released with the denoiser. SynthcError for more components than pixels.
 
     Further components are sampled as normal noise with their own variances (as in probabilistic PCA: Tipping and Bishop 1999, but
     one variance for each component). Without them images are smooth and classifiers fail on textures: trained on 5,000 images of
@@ -148,7 +151,7 @@ class LatentMlp(Mlp):
 
 
 class UNet(Net):
-    """diffusers' UNet2DModel without attention; images are padded so that each level can halve them."""
+    """diffusers' UNet2DModel without attention; images are padded with black so that each level but the last can halve them."""
 
     adaptable = r".*\.conv[12]"
 
@@ -179,7 +182,7 @@ class UNet(Net):
 
 
 def timestep_embedding(level: Tensor, width: int) -> Tensor:
-    """n × width: sines and cosines of the level at geometric frequencies (Vaswani et al. 2017)."""
+    """n × width: sines, then cosines, of the level (n) at width / 2 geometric frequencies (Vaswani et al. 2017); width: even."""
     frequency = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=level.device) / (width // 2))
     angle = level[:, None].float() * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -31,7 +31,12 @@ IMAGES_DRAWN_AT_ONCE = 512
 
 
 def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings) -> Product:
-    """Train the denoiser, or tune its base; file `generator` holds the moving average of the trained parameters."""
+    """Train the denoiser, or tune its base; with `privacy` by DP-SGD. File `generator`: the moving average of the trained
+    parameters, as of `trained_part`.
+
+    Metrics: `denoiser_loss`, `images_seen`, and with `privacy` those of `Mechanism.metrics`. Diverged as of `fit`; SynthcError as
+    of `denoisers.build` and `new_mechanism`.
+    """
     net = new_denoiser(how, around)
     if how.base is None:
         net.prepare(private.images.to(around.device))
@@ -53,9 +58,10 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
 
 
 def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Sample the set; with `filter`, keep only the images that `confident_rows` selects.
+    """Sample the set (uint8) from the denoiser of the need `generator`, or without that need from the base unchanged; with
+    `filter`, keep only the images that `confident_rows` selects, and give the metric `share_kept`. Labels are those of `plan_set`.
 
-    The origin of an image made by SDEdit is the private image that it started from.
+    The origin of an image made by SDEdit is the private image that it started from; other images have no origins.
     """
     net = restored(how.denoiser, needs.get("generator"), setting)
     draws = setting.seeds(f"diffusion/{how.method}")
@@ -83,8 +89,13 @@ def _tells_nothing(how: Denoiser) -> bool:
 def plan_set(
     how: Conditional | ImageToImage, private: LabeledImages, setting: Setting, draws: torch.Generator
 ) -> tuple[Tensor | None, Tensor]:
-    """For each image to sample: row of the private image that it starts from, and its label. The rows are None where images start
-    from noise, as all do if the set must not depend on the private set (`_tells_nothing`)."""
+    """For each image to sample: row of the private image that it starts from, and its label. Their number is `multiple` times that
+    of the private images, rounded, at least 1.
+
+    SDEdit takes the private images in their order, again and again; otherwise the rows are None, since images start from noise, and
+    labels are the private ones, shuffled and repeated. If the set must not depend on the private set (`_tells_nothing`), the rows
+    are None, the expected size replaces the private set's, and labels cycle through the classes.
+    """
     if _tells_nothing(how.denoiser):  # independent of this private set's size and labels
         return None, torch.arange(max(1, round(how.multiple * setting.expected_size))) % setting.card.classes
     count = max(1, round(how.multiple * len(private)))
@@ -103,7 +114,8 @@ def sample(
     draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
-    """n × channels × height × width, uint8: samples for `labels`, from noise or by SDEdit from the images `begin`."""
+    """n × channels × height × width, uint8, on the CPU: samples for `labels` (n), from noise or by SDEdit from the uint8 images
+    `begin`."""
     if isinstance(net, Latent):
         start = None if begin is None else begin.to(setting.device)
         return net.sample_images(how, labels.to(setting.device), draws, start).cpu()

@@ -86,7 +86,8 @@ class Latent(Net):
     def sample_images(
         self, how: Conditional | ImageToImage, labels: Tensor, draws: torch.Generator, begin: Tensor | None
     ) -> Tensor:
-        """uint8 images sampled by diffusers' pipelines: from noise, or by SDEdit from the uint8 images `begin`."""
+        """uint8 images of the study's shape, one for each of `labels`, sampled by diffusers' pipelines: from noise (`begin` None),
+        or by SDEdit from the uint8 images `begin`. Writes `scale` into the autoencoder's configuration."""
         from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
         self.vae.register_to_config(scaling_factor=self.scale.item())
@@ -126,8 +127,9 @@ def configs_of(how: Denoiser, card: Card) -> Configs:
 
 
 def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds) -> Metric:
-    """Train the autoencoder on squared error plus `KL_WEIGHT` times the KL divergence, then set the latents' scale to one
-    over their standard deviation; metric `autoencoder_loss`."""
+    """Train the autoencoder on mean squared error plus `KL_WEIGHT` times the KL divergence, freeze it, and set the latents' scale
+    to one over their standard deviation. Metric `autoencoder_loss`, that of the last batch; whether it is finite is not checked.
+    images: n × channels × height × width, uint8."""
     optimizer, draws = torch.optim.AdamW(net.vae.parameters(), lr=how.lr), seeds("diffusion/autoencoder")
     steps = max(1, math.ceil(how.autoencoder_epochs * len(images) / how.batch_size))
     for _ in (loop := checkpoint.loop("autoencoder", steps, net=net.vae, optimizer=optimizer, draws=draws)):
@@ -150,10 +152,11 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
 
 
 def load_checkpoint(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
-    """Read a model and its configurations from a folder in diffusers' layout. SynthcError if the folder has changed
-    since the study was compiled.
+    """Read a model and its configurations from a folder in diffusers' layout. SynthcError if the folder has changed since the study
+    was compiled, or cannot be read.
 
-    The embedding of a class is the text encoder's last hidden states for its prompt; zero where the folder has no text encoder.
+    The embedding of a class is the text encoder's last hidden states for its prompt, that of no class those for the empty prompt;
+    all are zero where the folder has no text encoder.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
 

@@ -17,7 +17,8 @@ from runtime.synthesize.diffusion.denoisers import COSINE, Net
 
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.0, levels: Mapping[str, Any] = COSINE) -> Any:
-    """A scheduler with the denoiser's noise levels for `sampler`; ddim and ddpm clip predicted signals to ± `limit` (None: not).
+    """A scheduler of diffusers for `sampler`, with the denoiser's number of noise levels and the schedule `levels` (options of
+    diffusers' schedulers); ddim and ddpm clip predicted signals to ± `limit` (None: not).
 
     DDIMScheduler steps from level t to t − timesteps // steps regardless of the list of levels. So levels are spaced from the top,
     and the language requires steps that divide the timesteps: sampling then starts at pure noise and ends without noise (level −1).
@@ -38,14 +39,14 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.
 
 
 def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
-    """n: mean squared error of the predicted noise on each signal of `x` at its level (n), under its label (n): the training
-    loss."""
+    """n: mean squared error of the noise that the net predicts when `noise` is added to each signal of `x` at its level (n), under
+    its label (n): the training loss."""
     return (net(scheduler.add_noise(x, noise, level), level, label) - noise).square().flatten(1).mean(1)
 
 
 def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none: int, guidance: float) -> Tensor:
-    """The predicted noise with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and Salimans 2022),
-    for a guidance above 1; else e_label. `none`: the label of no class."""
+    """The predicted noise in the noised signals `x`, with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and
+    Salimans 2022), for a guidance above 1; else e_label. `none`: the label of no class."""
     noise = net(x, level, labels)
     if guidance > 1:
         unguided = net(x, level, torch.full_like(labels, none))
@@ -62,8 +63,9 @@ def denoise(
     draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
-    """Sample signals (not decoded, of the shape of `noise`), one for each of `labels`: from pure `noise`, or by SDEdit from the
-    signals `begin`, to which `noise` is added up to the level of `how`'s strength.
+    """Sample signals (not decoded, of the shape of `noise`), one for each of `labels`, in the last `how.passes` of `how.steps`
+    steps: from pure `noise`, or by SDEdit from the signals `begin`, to which `noise` is added at the level of the first of these
+    steps.
 
     `none`: the label of no class, for guidance. The noise that ddpm adds in each step comes from `draws`.
     """

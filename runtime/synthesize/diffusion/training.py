@@ -49,11 +49,12 @@ class NoisedExamples:
 def fit(
     net: Net, how: Denoiser | Pretraining, examples: NoisedExamples, steps: int, ema: float, private: PrivateSteps | None = None
 ) -> Metric:
-    """Train by AdamW, and at the end replace the weights by their moving average; metric `denoiser_loss`, the mean loss of the last
-    twentieth of the steps. Diverged if that is not finite.
+    """Train the parameters that require a gradient by AdamW, in place, and at the end replace them by their moving average (decay
+    `ema`). Metric `denoiser_loss`, the mean loss of the last twentieth of the steps; Diverged if that is not finite.
 
-    Without DP-SGD the learning rate decays by half a cosine, and a batch's gradient is clipped to norm 1. With DP-SGD the learning
-    rate is constant; AdamW and the average are post-processing of privatised gradients (Dockhorn et al. 2023).
+    Without `private` the learning rate decays by half a cosine, and a batch's gradient is clipped to norm 1. With it, gradients are
+    those of DP-SGD and the learning rate is constant; AdamW and the average are post-processing of privatised gradients (Dockhorn
+    et al. 2023).
     """
     tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
     average = EMA(tuned, ema)

@@ -62,8 +62,9 @@ class Learner:
 
 
 def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
-    """Initialise the learned images as `how.init` states. SynthcError where the private or public set has too few images to start
-    from, and for `public` without a public set."""
+    """Initialise `images_per_class` learned images, on the CPU, of each class that the private set has, as `how.init` states.
+    SynthcError where a class (`real`) or the public set (`public`) has fewer images than are needed, and for `public` without a
+    public set."""
     per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
     classes = tuple(private.labels.unique().tolist())
     labels = torch.tensor(classes).repeat_interleave(per_class)
@@ -87,8 +88,9 @@ def finish(
 ) -> Release:
     """The release of learned images, with the origins of `start`. Its notes are the classes without images and `notes`.
 
-    `pixels` (n × c × h × w) are normalised; the release has them in grey levels, black 0 and white 1, not clipped. `labels`: the
-    learned ones; None: those of `start`. Diverged if a grey level is not finite or beyond ±MAX_GREY_LEVEL.
+    `pixels` (n × c × h × w) are normalised; the release has them on the CPU, in grey levels, black 0 and white 1, not clipped.
+    `labels`: n × class, learned probabilities; None: the labels of `start`. Diverged if a grey level is not finite or beyond
+    ±MAX_GREY_LEVEL.
     """
     levels = grey_levels(pixels.detach().cpu(), card)
     if not bool((levels.abs() <= MAX_GREY_LEVEL).all()):
@@ -103,8 +105,8 @@ def finish(
 
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:
-    """Name → value: `loss_first` and `loss_last`, mean loss of the first and of the last twenty steps. Diverged, with the advice,
-    if the latter is not finite."""
+    """Name → value: `loss_first` and `loss_last`, mean loss of the first and of the last twenty steps (of all where there are
+    fewer). Diverged, with `advice` at the end of its message, if `loss_last` is not finite; `loss_first` is not checked."""
     first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
     if not math.isfinite(last):
         raise Diverged(f"{method}: the loss is {last} after {len(losses)} steps; {advice}")
@@ -116,8 +118,8 @@ def _noise(n: int, card: Card, seeds: Seeds) -> Tensor:
 
 
 def _some(labels: Tensor, label: int, how: Distilled, seeds: Seeds) -> Tensor:
-    """`images_per_class` random distinct rows of a class, the same for all methods; a smaller number takes the first of a larger.
-    SynthcError if the class has fewer."""
+    """`images_per_class` random distinct rows of a class, in random order, the same for all methods of a shadow; those of a smaller
+    `images_per_class` are the first ones of a larger. SynthcError if the class has fewer."""
     rows = (labels == label).nonzero()[:, 0]
     if len(rows) < how.images_per_class:
         raise SynthcError(

@@ -29,14 +29,16 @@ from runtime.training.gradients import classification_loss, parameters_of, per_s
 
 
 def synthesize(how: DistributionMatching | GradientMatching, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The learned images of a matching method."""
+    """The release of images learned by DM, DC or DSA; `needs` is not used. SynthcError as of `initialise` and `nets.build`,
+    Diverged as of `LearnedImages.release`."""
     return distribution(how, private, setting) if isinstance(how, DistributionMatching) else gradients(how, private, setting)
 
 
 def distribution(how: DistributionMatching, private: LabeledImages, setting: Setting) -> Release:
     """DM (Zhao and Bilen, WACV 2023): in each of `steps` steps, a new random net and one step of the images.
 
-    loss = sum over classes of || mean f(A_c(private batch)) − mean f(A_c(learned images)) ||², f the net's flat features.
+    loss = sum over classes of || mean f(A_c(private batch)) − mean f(A_c(learned images)) ||², f the net's flat features, A_c the
+    random augmentation of class c (the identity without `augment`). Errors as of `synthesize`.
     """
     learner = LearnedImages(how, private, setting)
     net = learner.net.requires_grad_(False)
@@ -56,8 +58,8 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
     """DC and DSA (Zhao et al. 2021; Zhao and Bilen 2021): gradients are matched along the training of each of `nets` new nets.
 
     At each of `points` points of that training, the images take one step on the sum over classes of D(private gradient, learned
-    gradient), then, but for the last point, the net takes `net_steps` steps on the images. Gradients of private batches
-    are constants.
+    gradient), then, but for the last point, the net takes `net_steps` steps, each on all learned images. Gradients of private
+    batches are constants. Errors as of `synthesize`.
     """
     learner = LearnedImages(how, private, setting)
     net, augment = learner.net, how.method == "dsa"
@@ -99,8 +101,8 @@ class LearnedImages(Learner):
         return {"pixels": self.pixels, "optimizer": self.optimizer, **draws}
 
     def batches(self, *, siamese_maps: bool) -> tuple[Tensor, Tensor]:
-        """Private and learned images, each class × image × c × h × w; with `siamese_maps`, both of a class under the same
-        random augmentation."""
+        """A new private batch and all learned images (differentiable), each class × image × c × h × w, normalised; with
+        `siamese_maps`, both of a class under the same random augmentation."""
         real, learned = self.real.draw(), self.pixels.unflatten(0, (len(self.labels), -1))
         if not siamese_maps:
             return real, learned
@@ -127,7 +129,7 @@ class LearnedImages(Learner):
 
 
 class ClassBatches:
-    """Draws `size` private images of every class: distinct ones, repeated only where a class has fewer."""
+    """Draws `size` private images of every class: distinct ones within a draw, repeated only where a class has fewer."""
 
     def __init__(
         self,
@@ -143,7 +145,7 @@ class ClassBatches:
         self.size, self.generator = size, generator
 
     def draw(self) -> Tensor:
-        """class × size × c × h × w, normalised: the next random private images of each class."""
+        """class × size × c × h × w, normalised: random private images of each class, drawn independently in each call."""
         rows = torch.stack([of_class[self._order(len(of_class))] for of_class in self.rows])
         return self.images[rows.to(self.images.device)]
 
@@ -153,8 +155,8 @@ class ClassBatches:
 
 
 def matching_net(width: int, depth: int | None, card: Card) -> Recipe:
-    """The recipe of the ConvNet with instance norm that is usual in distillation. `depth` None: three blocks, fewer where three
-    would leave feature maps of less than 2×2."""
+    """The recipe of the ConvNet with instance norm that is usual in distillation. `depth` None: three blocks, or as many (at least
+    one) as leave feature maps of at least 2×2."""
     most = max(1, int(math.log2(min(card.shape[1:]))) - 1)
     return Recipe(net="convnet", width=width, depth=depth or min(3, most), norm="instance")
 
@@ -165,7 +167,8 @@ def class_means(net: nets.Classifier, images: Tensor) -> Tensor:
 
 
 def class_gradients(net: nets.Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Weight → class × the weight's shape: gradient of each class's mean loss. Differentiable in the images, not in the weights.
+    """Name of a parameter → class × its shape: gradient of each class's mean loss. Differentiable in the images, not in the
+    weights. images: class × image × c × h × w; labels: class.
 
     All classes in one vectorised pass: at 8×8 and width 16 that takes 27 ms where a loop over ten classes takes 46 (one core).
     """

@@ -26,8 +26,12 @@ IMAGES_AT_ONCE = 250
 
 
 def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Recover `images_per_class` images of each class; the result is that of the last step. Diverged if the last loss is not
-    finite."""
+    """Recover `images_per_class` images of each class that the private set has from the classifier of the need `teacher`. The
+    release holds the images after the last step, clipped to 0..1, with their class as label or, for `labels: soft`, the teacher's
+    probabilities.
+
+    SynthcError as of `initialise`; Diverged if the last loss of a batch is not finite, and as of `finish`.
+    """
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))
 

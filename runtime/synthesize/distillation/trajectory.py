@@ -36,7 +36,8 @@ from runtime.training.scoring import accuracy
 
 def train_generator(how: Experts, private: LabeledImages, around: Surroundings) -> Product:
     """Train the experts. File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32, on the CPU.
-    Diverged if a weight is not finite."""
+    Metrics: `train_accuracy`, the mean over experts, and `images_seen`. SynthcError as of `nets.build`; Diverged if a weight is not
+    finite."""
     recipe, fresh = matching_net(how.width, how.depth, around.card), around.seeds("experts/init")
     kept, found = [], []
     for expert in range(how.count):
@@ -86,8 +87,8 @@ def _weights(net: nets.Classifier) -> Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The squared distance of a student's last weights from an expert's (`target`), relative to that of its first weights
-    (`start`), and the derivatives of this ratio."""
+    """The squared distance of a student's last weights (end) from an expert's (`target`), divided by that of its first weights
+    (`start`) from the same target, and the derivatives of this ratio."""
 
     loss: Tensor
     """|| end − target ||² / || start − target ||²."""
@@ -107,12 +108,14 @@ def compare_with_expert(
     *,
     cross_terms: bool = True,
 ) -> Comparison:
-    """Train a student for `steps` steps from `start`, and differentiate the distance of its weights from `target`.
+    """Train a student for `steps` plain gradient steps of size `net_lr` from `start`, and differentiate the relative distance of
+    its last weights from `target` (see `Comparison`) in `learned` and `net_lr`. The ratio is not finite where `start` equals
+    `target`.
 
-    `loss_at(weights, step)` is the student's loss, which depends on `learned`. The weights of all steps are stored and the graphs
-    are not: in the backward pass each step is computed again, given the derivative in the weights after it (`adjoint`).
-    Without `cross_terms` the gradients of later steps are constants, as in TESLA. The student takes plain gradient steps of size
-    `net_lr`. The ratio is not finite where `start` equals `target`.
+    `loss_at(weights, step)` is the student's loss, which depends on `learned`; it is called twice for each step (from 0) and must
+    give the same value. The weights of all steps are stored and the graphs are not: in the backward pass each step is computed
+    again, given the derivative in the weights after it (`adjoint`). Without `cross_terms` the gradients of later steps are
+    constants, as in TESLA.
     """
     path, gradients = [start], []
     for step in range(steps):
@@ -143,8 +146,8 @@ def compare_with_expert(
 
 
 def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Learn images (DATM: and soft labels) so that students trained on them follow the experts of the need `generator`. SynthcError
-    as of `initialise`, Diverged as of `LearnedSet.release`."""
+    """Learn images, the students' learning rate and (DATM) soft labels, so that students trained on them follow the experts of the
+    need `generator`. SynthcError as of `initialise`, Diverged as of `LearnedSet.release`."""
     experts = needs["generator"].tensors("generator")["weights"].to(setting.device)
     recipe = matching_net(how.experts.width, how.experts.depth, setting.card)
     net = nets.build(recipe, setting.card, setting.seeds(f"{how.method}/student")).to(setting.device).requires_grad_(False)
@@ -174,7 +177,7 @@ MAX_LOG_LR_STEP = 0.1
 
 
 MOST_GROWTH = 2.0
-"""Growth of the student's learning rate above which a divergence is laid to it, and not to the images."""
+"""If the student's learning rate has grown by more than this factor, it is named as the cause of a divergence, else the images."""
 
 
 class LearnedSet(Learner):
@@ -203,7 +206,8 @@ class LearnedSet(Learner):
         return [self.pixels, self.targets] if self.targets.requires_grad else [self.pixels]
 
     def student_loss(self, net: nets.Classifier) -> Callable[[Tensor, int], Tensor]:
-        """The function (weights, step) → loss for one training of a student, whose batches and augmentations are drawn here."""
+        """The function (flat vector of weights, step from 0) → loss for one training of a student. Its batches and augmentations
+        are drawn in this call, so equal arguments of the function give equal losses."""
         batches = list(self._batches())
 
         def loss_at(weights: Tensor, step: int) -> Tensor:
@@ -217,7 +221,8 @@ class LearnedSet(Learner):
         return loss_at
 
     def _batches(self) -> Iterator[tuple[Tensor, siamese.AugmentParams | None]]:
-        """For each step of the student: rows of learned images, and an augmentation for each row, or None without `augment`."""
+        """For each step of the student: `batch` rows of learned images (all where it is None or larger), from successive random
+        orders, so that a row may occur twice; and an augmentation for each row, or None without `augment`."""
         images = len(self.start.labels)
         size = min(self.how.batch or images, images)
         waiting = torch.empty(0, dtype=torch.int64)
@@ -228,8 +233,8 @@ class LearnedSet(Learner):
             yield rows, siamese.sample(size, self.card, self.moves) if self.how.augment else None
 
     def step(self, result: Comparison, step: int) -> None:
-        """Update images (by a derivative of norm at most `clip`), learned labels and learning rate, and the moving average of the
-        images."""
+        """Update images (by a derivative of norm at most `clip`), labels (DATM alone) and the log of the student's learning rate
+        (by at most MAX_LOG_LR_STEP), then the moving average of the images. `step`, from 0, limits the average's decay."""
         how = self.how
         self.pixels.grad = clip_norm(result.learned[0], how.clip)
         self.optimizer.step()
@@ -242,15 +247,15 @@ class LearnedSet(Learner):
         self.average.lerp_(self.pixels.detach(), 1 - decay)
 
     def release(self, losses: list[Tensor]) -> Release:
-        """The release: the moving average of the images, in grey levels, with soft labels (n × class) in DATM, else the labels of
-        the start. Diverged if the last losses or a grey level are not finite, or a grey level is beyond ±MAX_GREY_LEVEL."""
+        """The release: the moving average of the images (MTT: the last images), in grey levels, with soft labels (n × class) in
+        DATM, else the labels of the start. Diverged as of `summarise` and `finish`."""
         notes = summarise(losses, self.how.method, self._advice(losses))
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
         return finish(self.start, self.average, self.card, labels, notes | {"net_lr": self.log_lr.exp().item()})
 
     def _advice(self, losses: list[Tensor]) -> str:
-        """Text: the rate to lower where a loss is not finite. A first one lays it to the rate of the students, a later one to what
-        moved most until then: that rate, or the images."""
+        """Text: the parameter to lower after a divergence. `net_lr` if the first loss is not finite; else `lr_net_lr` if the last
+        finite learning rate of the student is above MOST_GROWTH times `net_lr`; else `lr` or `clip`."""
         how, reached = self.how, self.sound_log_lr.exp().item()
         if not losses[0].isfinite():
             return f"lower net_lr ({how.net_lr:g}), by which the first student learns, or raise experts.lr if experts stand still"
@@ -260,8 +265,9 @@ class LearnedSet(Learner):
 
 
 def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int, int]:
-    """Earliest and latest epoch (both included) of experts from which students start at this step; in DATM the latest
-    grows over the first half of the steps."""
+    """Earliest and latest epoch (both included) of experts from which students start at this step (from 0). MTT: 0 and
+    `last_start`. DATM: `first_start`, and a latest epoch that grows linearly from `window` to `last_start` over the first half of
+    the steps."""
     if isinstance(how, TrajectoryMatching):
         return 0, how.last_start
     done = min(1.0, step / max(1, how.steps // 2))
@@ -282,9 +288,10 @@ def _begin(
 ) -> tuple[Start, Tensor]:
     """The initial images, and the logits of their labels (n × class, on the CPU). SynthcError as of `initialise`.
 
-    In DATM labels start as an expert's final logits for private images that it classifies correctly: of the image itself where
-    images start from private ones, else the mean over the class. Where fewer images of a class are correct than are needed
-    (`images_per_class`, or one for the mean), those of the largest margins are used.
+    In MTT the logits are HARD_LABEL_LOGIT for the label, else 0. In DATM `initialise` is given only the private images that the net
+    with the weights `expert` (flat) classifies correctly, and labels start as its logits: of the image itself where images start
+    from private ones, else the mean over the class. Where fewer images of a class are correct than are needed (`images_per_class`,
+    or one for the mean), the least wrong are added.
     """
     if isinstance(how, TrajectoryMatching):
         start = initialise(how, private, setting)
