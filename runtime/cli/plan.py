@@ -141,7 +141,7 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     """The `compiler.inspect.summary.Summary` of `plan`, or where that is None of the study that the arguments of `synthc plan`
     name, with an estimate of cost by earlier runs, for `--workers` (default: one per core). SpecError where that study does not
     compile or `--only` selects no trial; SynthcError where `--force` names no task."""
-    from compiler.inspect.cost.estimate import estimate
+    from compiler.inspect.cost.estimate import estimate, pace_of
     from compiler.inspect.summary import Summary
     from runtime import machine
     from runtime.database.history import history
@@ -149,7 +149,8 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     plan = compile_study_of(args) if plan is None else plan
     done, to_run = _split_tasks(plan, args)
     past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
-    return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
+    pace = pace_of(past) or (machine.pace() if to_run else 1.0)
+    return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores()), pace))
 
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:

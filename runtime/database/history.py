@@ -25,8 +25,8 @@ MAX_TASKS = 24
 
 
 def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, Past]:
-    """Operation → costs of its earlier tasks, for the operations of `tasks`: time, disk and GPU memory relative to their guesses,
-    and resident memory in MB.
+    """Operation → costs of its earlier tasks: time, disk and GPU memory relative to their guesses, and resident memory in MB. Of
+    data sets of the user's own only those of `tasks` are known.
 
     Read are the MAX_TASKS tasks of an operation that started last according to `database`, without those whose folder in `store` is
     missing or cannot be read; an operation of which none is left is absent. {} without a database, or where it cannot be read now.
@@ -46,7 +46,6 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
         _, rows = query(database, text)
     except SynthcError:  # being written, or another program's: the estimate does without
         return {}
-    wanted = {task.operation for task in tasks}
     datasets = [task.work.private.population.dataset for task in tasks if hasattr(task.work, "private")]
     sources = {dataset.digest: dataset.source for dataset in datasets}
 
@@ -56,10 +55,8 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
         return Dataset(digest=digest, source=sources.get(digest), **fields)
 
     types: dict[str, Callable[..., Any]] = structures() | {"Dataset": dataset}
-    ratios: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
+    ratios: dict[str, list[tuple[float, float, float, float, float]]] = defaultdict(list)
     for operation, task, seconds, memory, gpu in rows:
-        if operation not in wanted:
-            continue
         folder = folder_of(store, task)
         try:
             work = restore(parse_canonical(Artifact(folder).text).params, types)
@@ -68,9 +65,11 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
         except (Corrupt, OSError, ValueError, KeyError, TypeError):  # deleted, of another version, of images unknown here
             continue
         held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu else 0.0
-        ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held))
+        ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held, guessed.seconds))
     return {operation: _past(*zip(*found, strict=True)) for operation, found in ratios.items()}
 
 
-def _past(seconds: Sequence[float], disk: Sequence[float], memory: Sequence[float], gpu: Sequence[float]) -> Past:
-    return Past(len(seconds), median(seconds), fmean(disk), max(memory), max(gpu) or None)
+def _past(
+    seconds: Sequence[float], disk: Sequence[float], memory: Sequence[float], gpu: Sequence[float], guessed: Sequence[float]
+) -> Past:
+    return Past(len(seconds), median(seconds), fmean(disk), max(memory), max(gpu) or None, fmean(guessed))

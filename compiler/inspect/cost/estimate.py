@@ -1,6 +1,7 @@
 """Estimates time, disk and memory of the tasks of a plan that are to run, from earlier tasks or else from declared guesses.
 
-An operation that was run before is expected to take its guess times the typical ratio of measured to guessed costs.
+An operation that was run before is expected to take its guess times the typical ratio of measured to guessed costs; another one
+its guess times the pace of the machine.
 Not here: reading the history (`runtime.database.history`), the guesses (`guess`).
 """
 
@@ -29,6 +30,8 @@ class Past:
     """Largest resident memory of a worker that ran one."""
     gpu: float | None = None
     """Largest GPU memory / guessed; None where no GPU computed one."""
+    guessed: float = 0.0
+    """Mean of guessed seconds."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,18 @@ class Estimate:
         return max((self.costs[task].vram_mb for task in tasks if task in self.costs), default=0.0)
 
 
-def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
+def pace_of(past: Mapping[str, Past]) -> float | None:
+    """Measured seconds per guessed second over all operations that were run before, each with the weight of its guess; None
+    without any."""
+    weight = sum(before.guessed for before in past.values())
+    return sum(before.guessed * before.seconds for before in past.values()) / weight if weight else None
+
+
+def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int, pace: float = 1.0) -> Estimate:
     """Estimate the cost of `to_run` (id → task), which is in topological order, on `workers` workers, at least 1. `past` maps names
-    of operations to measured costs; `plan` is not read. Memory is that of the largest operation for each worker that has a task."""
-    costs = expect(to_run, past)
+    of operations to measured costs, `pace` is seconds per guessed second of other operations; `plan` is not read. Memory is that of
+    the largest operation for each worker that has a task."""
+    costs = expect(to_run, past, pace)
     seconds = {id: cost.seconds for id, cost in costs.items()}
     rank = upward_rank(to_run, lambda task: seconds[task.id])
     memory = max([past[task.operation].memory_mb for task in to_run.values() if task.operation in past] or [guess.WORKER_MB])
@@ -105,9 +116,9 @@ def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], w
     return Estimate(costs, workers, span(to_run, seconds, workers), _critical(to_run, rank), memory * busy)
 
 
-def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Expected]:
+def expect(to_run: Mapping[str, Task], past: Mapping[str, Past], pace: float = 1.0) -> dict[str, Expected]:
     """Task id → expected cost: the guess, times the ratios of the operation's measured costs in `past` (by name of operation) if it
-    is there."""
+    is there, else seconds times `pace`."""
     costs: dict[str, Expected] = {}
     alike: dict[Any, Expected] = {}
     for id, task in to_run.items():
@@ -117,7 +128,7 @@ def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Ex
         key = task.operation, private and private.population, fields
         if key not in alike:
             guessed, before = guess.cost(task.work), past.get(task.operation)
-            seconds, disk, gpu = (before.seconds, before.disk, before.gpu or 1.0) if before else (1.0, 1.0, 1.0)
+            seconds, disk, gpu = (before.seconds, before.disk, before.gpu or 1.0) if before else (pace, 1.0, 1.0)
             left = disk * guess.disk_mb(task.work)
             alike[key] = Expected(seconds * guessed.seconds, left, before is not None, gpu * guessed.gpu_mb)
         costs[id] = alike[key]

@@ -90,7 +90,7 @@ def _computed(work: Work) -> Cost:
         case QuerySet():
             return Cost(0.06)
         case AttackTrial():
-            return Cost(0.5 + 0.15 * len(work.attacks) * len(work.population.groups) * work.resamples / 1000)
+            return Cost(0.3 + 0.09 * len(work.attacks) * len(work.population.groups) * work.resamples / 1000)
         case CompareTrials():
             return Cost(1.0)
     return Cost(0.0)

@@ -128,7 +128,7 @@ class Denoiser(Generator):
             return convolutions("unet", self.width, sizes.shape)
         signal = self.components if self.net == "latent_mlp" else math.prod(sizes.shape)
         weights = 2 * signal * self.width + (6 * self.blocks + 1) * self.width**2
-        return dense(weights, 2 * signal + 7 * self.blocks * self.width, step=1.5e-3)
+        return dense(weights, 2 * signal + 7 * self.blocks * self.width, step=2.8e-3)
 
     def shared_cost(self, sizes: Sizes) -> Cost:
         if not isinstance(self.base, Pretraining):

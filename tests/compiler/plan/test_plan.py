@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from compiler.compile import compile_study
-from compiler.inspect.cost.estimate import Past, estimate
+from compiler.inspect.cost.estimate import Past, estimate, pace_of
 from compiler.inspect.json_help import JSON_SHAPE
 from compiler.inspect.summary import duration
 from compiler.language import cost
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, used_at
 from compiler.plan.dag import Plan, upward_rank
+from runtime import machine
 from runtime.cli.main import main
 from runtime.database.history import history
 from tests.conftest import ROOT, TINY, Done
@@ -106,6 +107,29 @@ def test_history_is_asked_where_there_is_one(tiny: Done, capsys: pytest.CaptureF
     assert past["AttackTrial"].tasks == len(took)
     more = "arms.other={paradigm: coreset, method: aum, fraction: 0.3}"
     assert said(capsys, "plan", str(tiny.spec), *options, "--set", "seed=7", "--set", more)["estimate"]["basis"] == "both"
+
+
+def test_what_was_never_run_is_expected_at_the_pace_of_what_was(plan: Plan) -> None:
+    guessed = estimate(plan, plan.tasks, {}, 1).costs
+    past = {"TrainClassifier": Past(10, 3.0, 1.0, 700.0, guessed=2.0), "AttackTrial": Past(10, 1.0, 1.0, 700.0, guessed=6.0)}
+    pace = pace_of(past)
+    assert pace == pytest.approx(1.5)
+    for id, expected in estimate(plan, plan.tasks, past, 1, pace).costs.items():
+        ratio = past[of].seconds if (of := plan.tasks[id].operation) in past else pace
+        assert expected.seconds == pytest.approx(ratio * guessed[id].seconds)
+
+
+def test_the_first_plan_of_a_store_is_expected_at_the_pace_of_the_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0.1 < machine.pace() < 10
+    took = []
+    for pace in (1.0, 0.5):
+        monkeypatch.setattr(machine, "pace", lambda pace=pace: pace)
+        took.append(
+            said(capsys, "plan", str(TEACHER), "--json", "--db", str(tmp_path / "results.duckdb"))["estimate"]["core_seconds"]
+        )
+    assert took[1] == pytest.approx(took[0] / 2, rel=0.01)
 
 
 def test_a_longer_training_is_expected_to_take_longer_in_the_same_ratio(tmp_path: Path) -> None:
