@@ -66,8 +66,9 @@ def _sides(work: CompareTrials) -> int:
 
 
 def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
-    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`; `nothing`
-    if there is none, or that there is no closed form."""
+    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`, or that
+    there is no closed form; it begins with `nothing`, often with a reason, if there is none. Of the equivalence of a TPR: what
+    `_describe_margin` states; of dominance: that for leakage, and the smallest effect for accuracy."""
     alpha = (1 - work.confidence) / pairs
     z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)

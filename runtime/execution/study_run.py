@@ -115,8 +115,9 @@ class StudyRun:
     def _index_store(self) -> None:
         """Make the index agree with the store for this plan's tasks: an earlier run may have been killed before it wrote rows.
 
-        Missing rows of outcomes and attempts are added, rows of tasks without outcome in the store deleted, commits that cannot be
-        read quarantined.
+        Missing rows of outcomes and attempts are added; of tasks without outcome in the store the outcomes' rows are deleted, and
+        the attempts' where the task's folder is gone; commits that cannot be read are quarantined, and `index.damaged` is emptied.
+        Unwritable if the index cannot be written.
         """
         unknown = {id for id in self.plan.tasks if not has_outcome(self.store, id)}
         self.index.forget(unknown)

@@ -140,8 +140,8 @@ def _conv(inputs: int, outputs: int, recipe: Recipe, kernel: int = 3, stride: in
 
 
 def _small(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """Two blocks of convolution, 2×2 max pool, norm and ReLU (three from 16×16 on), of w, 2w (and 4w) channels: for images of 8×8
-    to about 32×32.
+    """A trunk with flat output, and its number of features: two blocks of convolution, 2×2 max pool, norm and ReLU (three from
+    16×16 on), of w, 2w (and 4w) channels: for images of 8×8 to about 32×32.
 
     The pool comes before the norm: a quarter of the elements to normalise, and on digits 1.23 instead of 1.38 s for 30 epochs and
     97.8 instead of 97.7 % (n = 12 and 16 shadows, one core).

@@ -203,9 +203,10 @@ def _read(fpr: float, true: np.ndarray, false: np.ndarray, shared: np.ndarray, s
 
 
 def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `non_members`, a (weighted) number n: the false positives allowed at `fpr`, floor(fpr · n) as a float, and
-    whether that is at least 1; exact. `strict`: instead the largest whole number below fpr · n, which may be 0 although
-    floor(fpr · n) is 1, and is −1 for n = 0; the second array still tells whether floor(fpr · n) is at least 1."""
+    """For each of `non_members`, a (weighted) number n, which must be whole: the false positives allowed at `fpr`, floor(fpr · n)
+    as a float, and whether that is at least 1; exact, with `fpr` as the decimal that it prints as. `strict`: instead the largest
+    whole number below fpr · n, which may be 0 although floor(fpr · n) is 1, and is −1 for n = 0; the second array still tells
+    whether floor(fpr · n) is at least 1."""
     exact = Fraction(repr(fpr))  # a weighted count is a whole number below 2^53
     fits = int(non_members.max(initial=0)) * exact.numerator < 2**62  # else Python's own whole numbers, which have no limit
     products = non_members.astype(np.int64).astype(np.int64 if fits else object) * exact.numerator

@@ -315,7 +315,8 @@ def _answers(
 
 
 def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]], span: slice) -> Answers:
-    """Logits of all shadows on the group's canaries and z samples."""
+    """Logits of all shadows (one of `files` each) on the group's canaries, the rows `span` of `canary`, and on its z samples;
+    `z_logits` is None where the group has none."""
     logits = np.stack([file["canary"][span].numpy() for file in files], axis=2)
     z_logits = np.stack([file[f"z/{group.name}"].numpy() for file in files], axis=2) if len(group.z_labels) else None
     return Answers(release, group, logits, z_logits)

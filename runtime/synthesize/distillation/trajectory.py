@@ -110,7 +110,7 @@ def compare_with_expert(
 ) -> Comparison:
     """Train a student for `steps` plain gradient steps of size `net_lr` from `start`, and differentiate the relative distance of
     its last weights from `target` (see `Comparison`) in `learned` and `net_lr`. The ratio is not finite where `start` equals
-    `target`.
+    `target`. These two are flat vectors of weights; `learned` must require gradients, `net_lr` (a scalar) should not.
 
     `loss_at(weights, step)` is the student's loss, which depends on `learned`; it is called twice for each step (from 0) and must
     give the same value. The weights of all steps are stored and the graphs are not: in the backward pass each step is computed
