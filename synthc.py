@@ -112,7 +112,8 @@ def plan(
     store: AnyPath | None = None,
 ) -> Answer:
     """The tasks that `run` would compute, their estimated time with a worker per core, and the resolution of the audit. No task is
-    computed. Arguments are as for `run`. SpecError for a study that is not valid, and where `only` selects no trial.
+    computed; the user's files are read as by `check`. Arguments are as for `run`. SpecError for a study that is not valid, and
+    where `only` selects no trial.
 
     >>> synthc.plan("study.yaml").json["study"]
     'tiny'
@@ -143,8 +144,9 @@ def run(
     `.synthc` beside `db`; `engine` is `ray` or `inline` (this process). RuntimeWarning if tasks failed (those that do not need them
     are computed), or if the study's policy is closed.
 
-    SpecError for a study that is not valid; SynthcError for what else ends the run. KeyboardInterrupt if the user interrupts: the
-    first time after running tasks have finished, a second time at once.
+    SpecError for a study that is not valid, and where `only` selects no trial; SynthcError for what else ends the run.
+    KeyboardInterrupt if the user interrupts: the first time after running tasks have finished, a second time at once. While tasks
+    run, signal handlers are replaced, so call it in the main thread (else ValueError).
 
     >>> synthc.run("study.yaml", engine="inline")
     <results of results.duckdb: tiny: 3 trials>
@@ -240,7 +242,8 @@ class Results:
 
     def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
         """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it. `theme`
-        is `screen` or `paper`; KeyError for others. Several studies are drawn below each other; without rows, the chart says so.
+        is `screen`, `paper` or a layout of `look.LAYOUTS`; KeyError for others. Several studies are drawn below each other; without
+        rows, the chart says so.
 
         SynthcError for an unknown name, and for more studies than one picture may hold; errors of the condition are as of `sql`.
         Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled, for the
@@ -269,7 +272,7 @@ class Results:
         out; without `with_private_images` also those whose set is, or began as, private images, or may be.
 
         `study` and `profile` ("" for none) choose among several in the database; SynthcError if several are left, or a name is
-        unknown.
+        unknown; further errors as of `make_sheet`. {} for a database without runs.
 
         >>> sorted(results.gallery(with_private_images=True))
         ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
@@ -288,7 +291,7 @@ class Results:
     ) -> Path:
         """Write the report of a study as one HTML page that works without a network, over an older file, and return its path.
         Without `with_private_images` no private images are shown. `study` and `profile` ("" for none) choose among several in the
-        database; SynthcError if they do not choose one, or the page cannot be written.
+        database; SynthcError if they do not choose one, or the page cannot be written; further errors as of `make_sheet`.
 
         >>> results.report("report.html").name
         'report.html'
@@ -365,7 +368,8 @@ def audit(
 
     `attack`: names, () for all that apply; `fpr`: rates at which the TPR is read, () for the defaults of `synthc audit`; `guesses`:
     numbers of samples to call members and non-members. With `db` the result is also stored and published. SynthcError for arrays or
-    options that are not valid, for arrays with `db` and no `study`, and where memory does not suffice.
+    options that are not valid, for arrays with `db` and no `study`, and where memory does not suffice; OSError where a file of the
+    store cannot be written.
 
     >>> import numpy
     >>> rng = numpy.random.default_rng(0)
@@ -413,7 +417,8 @@ def judge(
     None for the default of `synthc judge`. With `page` a page is written, with `db` the result stored and published.
 
     A closed policy raises no error: `json["verdict"]` is open, closed or cannot tell. SpecError for a policy that is not valid,
-    SynthcError for such sets or options, and where the page or the database cannot be written.
+    SynthcError for such sets or options, and where the page or the database cannot be written; OSError where a file of the store
+    cannot be written; Diverged where the loss of a training is not finite.
 
     >>> import numpy
     >>> from sklearn.datasets import load_digits
@@ -502,7 +507,8 @@ def _arguments(words: list[str]) -> Any:
 
 
 def _load_plugin() -> types.ModuleType:
-    """`synthc.plugin`: base classes of plug-in methods, attacks and data sets, and types of their functions."""
+    """The module `synthc.plugin`: base classes of plug-in methods, attacks and data sets, and types of their functions, each
+    imported when it is first read; AttributeError for other names."""
     module = types.ModuleType("synthc.plugin", _load_plugin.__doc__)
     homes = {
         "compiler.language.plugins": ("PluginMethod", "PluginAttack", "PluginData"),

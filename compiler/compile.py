@@ -18,14 +18,14 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
 
     SpecError with the mistakes, each with its location: those of reading and composing alone if there are any, else those that
     `check` finds, among them users' files without a valid record; for a study without mistakes, with every lint of severity error
-    that it does not silence. SynthcError where a model folder cannot be read.
+    that it does not silence. SynthcError or OSError where a user's model folder cannot be read.
     """
     return compile_tree(compose(path, profile, sets), profile)
 
 
 def compile_tree(tree: Mapping, profile: str | None = None) -> Plan:
-    """Compile a study that is already composed; `profile` is recorded in the plan and changes nothing else. SpecError and
-    SynthcError as for `compile_study`."""
+    """Compile a study that is already composed; `profile` is recorded in the plan and changes nothing else. Errors as for
+    `compile_study`, without those of reading and composing."""
     checked = check(tree)
     from compiler.lint import lint  # imported here: what reads no study, or a wrong one, needs no lints
 

@@ -87,8 +87,8 @@ class SynthcWarning(UserWarning):
 
 
 class SpecError(SynthcError):
-    """A spec, or a selection from it, that is not valid. `diagnostics` holds each distinct one, sorted by location; the message
-    shows the first MAX_COMPLAINTS_SHOWN."""
+    """A spec, or a selection from it, that is not valid. `diagnostics` holds one for each location and message, sorted by these;
+    the error's text has a line for each of the first MAX_COMPLAINTS_SHOWN, and the number of the rest."""
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
         # An error in a part that several trials share is found in each of them and reported once.
@@ -99,8 +99,8 @@ class SpecError(SynthcError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Text for a hint: all known words, sorted, after the one most similar to `word` if any is similar enough and `word` is not
-    known itself."""
+    """Text for a hint: all known words, sorted (`none` without any), after the one most similar to `word` if any is similar enough
+    and `word` is not known itself."""
     import difflib  # takes 4 ms, needed only for errors
 
     choices = sorted(known)

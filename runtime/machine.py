@@ -65,7 +65,8 @@ takes 0.73e-3 and was 1.8 times as fast as guessed; the constants of `compiler.l
 @functools.cache
 def pace() -> float:
     """Seconds of a core of this machine per guessed second (`compiler.inspect.cost.guess`): the least time, in 25 tries, of a
-    hundred products and rectifications of 64×64 matrices, over PROBE_SECONDS. Takes about 0.05 s, and 0.1 s to import NumPy."""
+    hundred products and rectifications of 64×64 matrices, over PROBE_SECONDS. More means slower. Measured once per process, which
+    takes about 0.05 s, and 0.1 s to import NumPy."""
     import numpy as np
 
     inputs, weights = np.full((64, 64), 0.5, np.float32), np.full((64, 64), 1 / 64, np.float32)
@@ -98,7 +99,7 @@ def cpu() -> str:
 
 @functools.cache
 def versions(*further: str) -> dict[str, str]:
-    """Package → version, or "not installed", of RECORDED_PACKAGES and of `further` ones. The mapping is cached and shared by
+    """Package → version, or "not installed": of RECORDED_PACKAGES, then of `further` ones. The mapping is cached and shared by
     callers: do not change it."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms, which a command that records nothing need not spend
 

@@ -40,7 +40,8 @@ class Metric:
 
 @dataclass(frozen=True)
 class Product:
-    """The result of an operation: `files` maps a file stem to named tensors, `notes` is JSON that explains the numbers."""
+    """The result of an operation: `files` maps a file stem to named tensors, `notes` is JSON (no NaN, no infinity) that explains
+    the numbers."""
 
     files: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
@@ -84,16 +85,18 @@ class Outcome:
     notes: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance | None = None
     error: str = ""
-    """One line; the traceback is in the attempt's log."""
+    """One line, "" of a done task; the traceback is in the attempt's log."""
     error_kind: str = ""
-    """`exception`, `diverged`, `out_of_memory`, `crash`, `timeout`; `need failed` when blocked."""
+    """"" of a done task; of a failed one `exception`, `diverged`, `out_of_memory`, `crash`, `timeout`, `corrupt` (a needed artifact
+    is damaged) or `storage` (the store cannot be written); `need failed` of a blocked one."""
     log: str = ""
-    """Path of the log, relative to the store."""
+    """Path of the log, relative to the store; "" where the attempt left none."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Path relative to the task's folder → digest of the bytes."""
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of the fields for JSON, with metrics and provenance as dicts. Values are not copied: do not change them in it."""
+        """A new dict of the fields for JSON, with metrics and provenance (None without one) as dicts. Values are not copied: do not
+        change them in it."""
         provenance = None if self.provenance is None else vars(self.provenance)
         return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": provenance}
 

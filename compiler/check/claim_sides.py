@@ -87,10 +87,10 @@ def _value_of(trial: Trial, field: str) -> object:
 
 def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Diagnostic]:
     """Diagnostics for what prevents the test of a claim: unknown fields, selectors without trials, canaries, strata and release
-    levels that a selected trial does not have, metrics that are not measured or do not suit the test, trials whose audits differ in
-    what the claim reads of them. [] for a claim that `resolve` accepts.
+    levels that a selected trial does not have or at which the headline's attack is not scored, metrics that are not measured or do
+    not suit the test, trials whose audits differ in what the claim reads of them. [] for a claim that `resolve` accepts.
 
-    `trials` are all trials of the study; `tree` is the claim as it is written, for locations.
+    `trials` are all trials of the study, none with a faulty headline; `tree` is the claim as it is written, for locations.
     """
     problems = (*_check_selectors(claim, trials), *_check_sides(claim, trials), *_check_agreement(claim, trials))
     return [Diagnostic("claim", tree.nearest(*path), what, hint) for path, what, hint in problems]
@@ -165,8 +165,9 @@ def _check_selectors(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]
 
 
 def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """The first fault in canaries, stratum or release level of a side's selector: no single name, or one that `_check_reading`
-    refuses for a selected trial. Without one, the faults of the metric, among them another than `leakage` for a dominance."""
+    """The first fault in canaries, stratum or release level of the selectors, left before right: no single name, or one that
+    `_check_reading` refuses for a selected trial. Where there is none, the faults of the metric instead: those of `_check_metric`,
+    and another metric than `leakage` for a dominance."""
     for side in ("left", "right"):
         selector = getattr(claim, side)
         for field in READING_FIELDS:
@@ -258,8 +259,9 @@ def _find_other(trials: Sequence[Trial], value: Callable[[Trial], object]) -> tu
 
 
 def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """Problems of a claim's metric: a name that is no metric; an FPR, an attack of a correlation or a share of selected canaries
-    that a selected trial lacks. Where no trial is selected, FPR and attacks are looked for in all trials."""
+    """Problems of a claim's metric, at most one for each of its fields: a name that is no metric; an FPR, an attack of a
+    correlation (`metric` or `against`) or a share of selected canaries that a selected trial lacks. Where no trial is selected, FPR
+    and attacks are looked for in all trials."""
     path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
     chosen = [trial for side in _select_sides(claim, trials).values() for trial in side]

@@ -120,9 +120,10 @@ def least_of_class(point: Point) -> int:
 
 
 def check_counts(point: Point) -> Iterator[Problem]:
-    """Problems of coresets and of distillations from real images that need more images of a class than `least_of_class` (a
-    stratified coreset: of a class or in all, than `cut` leaves), and of a coreset's `fraction` that selects fewer images than there
-    are classes. None where the private set is empty. SynthcError and KeyError as for `card_of`."""
+    """Problems of a coreset, or a distillation from real images, that needs more images of a class than `least_of_class`; of a
+    stratified coreset that needs more, of a class or in all, than `cut` leaves; of a `fraction` that selects fewer images than
+    there are classes. The size of a private set is taken as its expectation minus `largest_deviation`. Yields nothing where the
+    expectation is 0 or less. SynthcError and KeyError as for `card_of`."""
     arm, card = point.arm, card_of(point.data)
     if private_size(point.data, point.audit) <= 0:
         return  # reported by `rules`

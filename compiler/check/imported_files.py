@@ -32,7 +32,8 @@ MAX_FAULTS_SHOWN = 3
 
 
 def file_name(replicate: int, shadow: int) -> str:
-    """Name of a shadow's file, the same for exported and for imported files."""
+    """Name of a shadow's file, such as `replicate-0-shadow-003.npz`, the same for exported and for imported files; both numbers are
+    counted from 0."""
     return f"replicate-{replicate}-shadow-{shadow:03}.npz"
 
 
@@ -48,7 +49,8 @@ def digest_of_file(path: Path) -> str:
 
 def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[Diagnostic]:
     """Diagnostics for the missing folder, or for missing or wrong files, of an imported arm, at the location of its `path`: one for
-    all missing files, one for each of the first MAX_FAULTS_SHOWN wrong ones and one that counts the rest. None for other arms."""
+    all missing files, one for each of the first MAX_FAULTS_SHOWN wrong ones and one that counts the rest. Yields none for other
+    arms. SynthcError and KeyError as for `card_of`."""
     arm = point.arm
     if not isinstance(arm, ImportedSets | ImportedLogits):
         return

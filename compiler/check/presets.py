@@ -84,7 +84,8 @@ def presets() -> dict[str, dict[str, Fields]]:
 
 def fields_of(preset: str, card: Card) -> Fields:
     """The fields of a preset for images of this card: `digits` (a side below 16 pixels), else `colour` (several channels) or
-    `grey`. If it has a field `augment`, flips in it are as the card allows. KeyError for an unknown preset."""
+    `grey`. If it has a field `augment`, its `flip` is the card's `flips`, in a copy; without one they are the object in `presets`
+    itself. KeyError for an unknown preset."""
     kind = "digits" if min(card.shape[1:]) < 16 else "colour" if card.shape[0] > 1 else "grey"
     fields = presets()[preset][kind]
     augment = fields.get("augment")

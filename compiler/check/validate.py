@@ -39,7 +39,7 @@ class Validator:
         self._models: dict[str, Any] = {}
 
     def check(self, node: Node) -> Checking[Any | None]:
-        """The validated value; None, with diagnostics, where the node is not valid."""
+        """The validated value, the same object for equal nodes; None, with diagnostics, where the node is not valid."""
         text = json.dumps(plain(node), allow_nan=False)
         if text not in self._models:
             try:

@@ -50,7 +50,8 @@ def card_of(data: Data) -> Card:
 
 
 def anchored(node: Node) -> Node:
-    """The node with the text under every key `path` made absolute, in nested mappings too, but not in lists."""
+    """A copy of a mapping in which the text under every key `path` is absolute, in nested mappings too, but not in lists; any other
+    node unchanged. Paths are relative to the folder of the spec in which they are written, or to the working folder for `--set`."""
     if not isinstance(node, nodes.Mapping):
         return node
     items = {name: anchored(child) for name, child in node.items.items()}
@@ -92,8 +93,8 @@ def _scalars(node: Node) -> Iterator[Scalar]:
 
 
 def contents(path: Path) -> Record:
-    """The record of a user's file or folder; SynthcError where it is missing, has no valid record (not read yet, or changed since),
-    or the record has a fault."""
+    """The record of a user's file or folder, given by its absolute path; SynthcError where it is missing, has no valid record (not
+    read yet, or changed since), or the record has a fault."""
     try:
         path.stat()
     except (OSError, ValueError) as error:  # ValueError: a zero byte
@@ -108,9 +109,9 @@ def contents(path: Path) -> Record:
 
 
 def _card(path: Path) -> Card:
-    """Card of a user's .npz or folder from its record. SynthcError for another file, as for `contents`, `image_shape` and
-    `class_count`, for test images of another shape or with further classes, and for more than MAX_BYTES_OF_IMAGES bytes of
-    images."""
+    """Card of a user's .npz or folder from its record, with 0.5 as mean and std of each channel. SynthcError for another file, as
+    for `contents`, `image_shape` and `class_count`, for test images of another shape or with further classes, and for more than
+    MAX_BYTES_OF_IMAGES bytes of images."""
     if path.suffix != ".npz" and os.path.isfile(path):
         raise SynthcError(f"neither an .npz nor a folder; {remedy(path)}")
     record = contents(path)
@@ -164,7 +165,8 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
 
 
 def check_grey(images: Array) -> None:
-    """SynthcError for uint8 images whose greatest grey level is 1 of 255, which is black to every net: their white is 1."""
+    """SynthcError for uint8 images whose highest grey level is 1: as white is 255, all of them would be black. Images that are all
+    0, or whose range is not known, pass."""
     if images.highest == 1:
         raise SynthcError("images go up to grey level 1 of 255, so that all are black; if 1 is white, save images * 255")
 
@@ -300,8 +302,9 @@ def file_digest(path: Path) -> str:
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
     """Images and labels of pool and test split, as by `by_class`: `<class>/*.png`, or `train/<class>/*.png` and
-    `test/<class>/*.png`, where the two may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters. [] without a
-    test split. SynthcError for other layouts, as for `by_class`, and where the splits have different classes."""
+    `test/<class>/*.png`, where the two may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters; a `train` that
+    holds anything but folders is a class. The second is [] without a test split. SynthcError for other layouts, as for `by_class`,
+    and where the splits have different classes."""
     folders = [entry for entry in _entries(folder, folder) if entry.is_dir()]
     trains = [of for of in folders if of.name.lower() in TRAIN_NAMES and all(entry.is_dir() for entry in _entries(of, folder))]
     if not trains:  # a class may be called train
@@ -326,8 +329,9 @@ def splits(folder: Path) -> tuple[Labelled, Labelled]:
 
 def by_class(folder: Path, root: Path) -> Labelled:
     """Pairs of each image (a file with one of IMAGE_SUFFIXES) in the subfolders of `folder` and its class, the index of the
-    subfolder among their sorted names; ordered by class and name. Hidden entries are passed over. SynthcError for fewer than two
-    subfolders, one without images, anything but images, and as for `_entries`."""
+    subfolder among their sorted names; ordered by class and name. Hidden entries are passed over. `root` is the folder that the
+    user named, `folder` itself or one around it. SynthcError for fewer than two subfolders, one without images, any other entry
+    than images in them or subfolders beside them, and as for `_entries`."""
     classes = _entries(folder, root)
     others = [entry.name for entry in classes if not entry.is_dir()]
     if others or len(classes) < 2:

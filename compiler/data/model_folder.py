@@ -35,8 +35,10 @@ def placeless(how: Generator) -> Generator:
 
 
 def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
-    """Yields faults that prevent the use of the folder as base of this denoiser; a missing folder or index, and code in the folder,
-    end the check. OSError for a folder of a part, or a file of weights, that cannot be read."""
+    """Yields faults that prevent the use of the folder as base of this denoiser. A missing folder or index ends the check, as do
+    Python files, `auto_map` in a configuration and parts of other libraries than LIBRARIES, each of which counts as code. The
+    configurations are looked at where no part is missing. OSError for a folder of a part, or a file of weights, that cannot be
+    read."""
     if not folder.is_dir():
         yield "path", f"there is no folder {folder}", "the path is relative to the spec"
         return
@@ -81,7 +83,8 @@ def _faults_of_part(part: Path) -> Iterator[Fault]:
 
 def _faults_of_configs(folder: Path, how: Denoiser) -> Iterator[Fault]:
     """Faults of the configurations: a prediction other than of the noise, a number of noise levels other than the denoiser's, a
-    LoRA rank above the narrowest layer of the unet."""
+    LoRA rank above the narrowest layer of the unet. Without an entry they count as predicting the noise at 1000 levels, and the
+    rank is not checked."""
     scheduler = _json(folder / "scheduler" / "scheduler_config.json") or {}
     if (predicts := scheduler.get("prediction_type", "epsilon")) != "epsilon":
         yield "path", f"it predicts {predicts}, not the noise", "take a model whose prediction_type is epsilon"

@@ -138,7 +138,7 @@ def _below(folder: str, levels: int) -> Iterable[os.DirEntry[str]]:
 
 def record_of(key: str) -> Record | None:
     """The record of a known set, or of an absolute path of a user's files, which may be one of a fault; None if there is none of
-    this READER_REVISION, or its files have another `stamp_of` now."""
+    this READER_REVISION, or one of its files is missing, or they have another `stamp_of` now."""
     for record in (unwritten.get(key), *map(_parsed, record_files(key))):
         # Missing or edited records, and those of another reader revision, are invalid.
         with contextlib.suppress(OSError):

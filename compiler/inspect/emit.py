@@ -20,7 +20,8 @@ def nodes(node: Node) -> Any:
 
 
 def trials(plan: Plan) -> list[dict[str, Any]]:
-    """Each trial of a plan as JSON: address, arm, axes, replicate, seed, resolved parameters, and the tasks of its stages."""
+    """Each trial of a plan as JSON: address, arm, axes, replicate, seed, resolved parameters, the task of its attacks (`answer`),
+    and the tasks of its stages."""
     return [
         {
             "trial": planned.trial.address,

@@ -81,7 +81,7 @@ class Explanation:
 
     @cached_property
     def uses(self) -> dict[str, list[Use]]:
-        """Task → every use of it."""
+        """Id of a task → every use of it, in the order of `Plan.uses`; [] for other ids, as a defaultdict."""
         uses: dict[str, list[Use]] = defaultdict(list)
         for task, use in self.plan.uses():
             uses[task].append(use)
@@ -89,7 +89,7 @@ class Explanation:
 
     def why(self, task: Task) -> Reason:
         """The reason for this task to run or not to run: of those in the module's docstring the first that holds; `forced` for one
-        that is done and would run."""
+        that is done and would run. ValueError or TypeError as for `parse_canonical`."""
         seen = self.trace(task.id)
         if seen.done and task.id in self.to_run:
             return Reason("forced", ("forced: --force names it, or what it rests on",))
@@ -159,7 +159,8 @@ def _differences(old: str, new: str) -> Iterator[str]:
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
     """Yields `recipe.lr: 0.1 → 0.05` for each field in which two parsed JSON values differ, sorted by name; also fields that are
-    new or gone. Lists are compared item by item if they have one length, else as a whole. `path`: what to put before the names."""
+    new or gone. Lists are compared item by item if they have one length, else as a whole. `path`: what to put before the names. The
+    key "", which holds the name of a class, is shown as the path of its mapping, without one as `operation`."""
     if isinstance(was, dict) and isinstance(now, dict):
         for name in sorted({*was, *now}):
             at = f"{path}.{name}" if path and name else path or name or "operation"
@@ -212,9 +213,9 @@ def _fold_shadows(address: str) -> str:
 
 
 def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
-    """Lines: how many tasks of the plan would run, the run that the plan is compared with, and the reasons of `tasks`, each once,
-    causes before consequences, with up to six addresses that it applies to and the number of tasks at each; `*` stands for all
-    shadows."""
+    """Lines: how many tasks of the plan would run, and how many of `tasks` have each code of a reason; the run that the plan is
+    compared with, and how the code differs from that run's; then the reasons of `tasks`, each once, causes before consequences,
+    with up to six addresses that it applies to and the number of tasks at each, where `*` stands for all shadows."""
     plan, before = explanation.plan, explanation.before
     grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for task in tasks:

@@ -124,7 +124,7 @@ class _Language:
         self.arms = {PLUGINS["method"].__name__, *_members(self.arm)}
 
     def study(self) -> Schema:
-        """Field of a study → its schema."""
+        """Field of a study, other than `extends` and `profiles`, → its schema."""
         point = self.fields("Point")
         fields = self.fields("Header") | {name: point[name] for name in SHARED}
         arm = self.or_grid(self.or_plugin("method", self.union(self.arm)))
@@ -134,7 +134,8 @@ class _Language:
         return fields
 
     def fields(self, model: str) -> Schema:
-        """Field of a model → its schema, with docstring and default; for an arm's parameters also the fields of `per_arm`."""
+        """Field of the model of this name → its schema, with docstring and default, or a grid of it if the model is in `expanded`;
+        for an arm's parameters also the fields of `per_arm`."""
         fields: Schema = {}
         for name, given in self.models[model]["properties"].items():
             inner = self.value(given, model in self.expanded)
@@ -144,7 +145,8 @@ class _Language:
         return fields | (self.per_arm if model in self.arms else {})
 
     def value(self, given: Schema, grids: bool) -> Schema:
-        """The schema of a value; with `grids`, members of lists and mappings may be grids."""
+        """The schema of a value for `given`, pydantic's: with `grids`, members of lists and mappings may be grids; in an overlay,
+        members of mappings also null."""
         if "discriminator" in given:
             return self.or_plugin(_tag(given), self.union(given))
         if "$ref" in given:
@@ -170,7 +172,8 @@ class _Language:
         return {"allOf": [self.share(model, made)], **required}
 
     def union(self, given: Schema) -> Schema:
-        """One of several models, told apart by a tag such as `method`; any of them where the tag is a grid or not there."""
+        """Schema of one of several models, told apart by a tag such as `method`; with the fields of any of them where the tag is a
+        grid or, in an overlay, missing."""
         tag = _tag(given)
         rules = []
         for option in given["oneOf"]:
@@ -195,7 +198,7 @@ class _Language:
         }
 
     def tagged(self, union: Schema, tag: str) -> Schema:
-        """Schema of a mapping whose `tag` has a value that selects a model of the union."""
+        """Schema of a mapping whose `tag` has a value that selects a model of the union, or of the one option that is given."""
         fields = [self.models[model]["properties"].get(tag, {}) for model in _members(union)]
         values = [value for field in fields for value in field.get("enum", [field["const"]] if "const" in field else [])]
         return {"type": "object", "required": [tag], "properties": {tag: {"enum": list(dict.fromkeys(values))}}}

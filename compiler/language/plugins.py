@@ -110,7 +110,7 @@ def is_own(name: object) -> bool:
 
 
 def own_modules(work: object) -> dict[str, str]:
-    """Name → module of each plug-in method and attack that computes this task."""
+    """Name → module of each plug-in method and attack among the parameters of `work`, a task's operation; {} if there is none."""
     words = [getattr(work, "how", None), *getattr(work, "attacks", ())]
     named = [(getattr(one, "method", None) or getattr(one, "attack", None), getattr(one, "compute", "")) for one in words]
     return {str(name): module for name, module in named if is_own(name)}

@@ -34,7 +34,7 @@ def undecidable_claim(study: Study) -> Iterator[Weakness]:
 
 def guarantees(study: Study) -> Iterator[Weakness]:
     """L24: words of a guarantee in the study's `question`, unless it ends in `?`, and in the texts of claims without a DP-SGD
-    trial."""
+    trial; one finding for each text."""
     for location, text in _list_texts(study):
         if match := GUARANTEE.search(text):
             what = f"{match[0]!r} reads as a guarantee, and an audit gives no more than a lower bound on leakage"

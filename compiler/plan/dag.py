@@ -35,14 +35,15 @@ class Task:
 
     @property
     def operation(self) -> str:
-        """Name of the operation, with the method where there are several: `TrainClassifier`, `Synthesize forgetting`."""
+        """Name of the operation, followed by the method of its parameters `how` if they have one: `TrainClassifier`, `Synthesize
+        forgetting`."""
         method = getattr(getattr(self.work, "how", None), "method", None)
         return type(self.work).__name__ + (f" {method}" if method else "")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A task's role in one trial."""
+    """A task's role in one trial; `task` is its id."""
 
     task: str
     shadow: int
@@ -52,7 +53,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """A trial, the task of its attacks (`answer`), and the tasks of its pipelines."""
+    """A trial, the id of the task of its attacks (`answer`), and the tasks of its pipelines, shadow by shadow."""
 
     trial: Trial
     answer: str
@@ -61,7 +62,8 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class ClaimPlan:
-    """A claim, the task that tests it, and the addresses of its trials."""
+    """A claim, the id of the task that tests it, and the addresses of its trials; `right` is empty where left trials are tested
+    alone."""
 
     name: str
     claim: Claim
@@ -106,7 +108,8 @@ class Plan:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Sorted names of the distributions that provide the study's plug-ins: methods, attacks, data sets."""
+        """Sorted names of the distributions that provide the study's plug-ins (methods, attacks, data sets), as the spec writes
+        them."""
         points = [planned.trial.point for planned in self.trials]
         names = {name for point in points for name in (point.data.name, getattr(point.arm, "method", ""))}
         names |= {attack.attack for point in points for attack in point.audit.attacks}
@@ -115,8 +118,8 @@ class Plan:
 
     def to_run(self, done: Callable[[str], bool], answers: Iterable[str] | None = None) -> dict[str, Task]:
         """Id → task of all that must run to get `answers` (ids of tasks; default: the plan's answers), in topological order: those
-        answers and, directly or not, their needs, without tasks that are `done` and what these alone need. KeyError for an id that
-        is not in the plan."""
+        answers and, directly or not, their needs, without tasks that are `done` and what these alone need. KeyError for an answer
+        that is not in the plan and not `done`."""
         needed: set[str] = set()
         waiting = [answer for answer in (self.answers if answers is None else answers) if not done(answer)]
         while waiting:
@@ -127,7 +130,7 @@ class Plan:
         return {id: task for id, task in self.tasks.items() if id in needed}
 
     def with_dependents(self, tasks: Iterable[str]) -> frozenset[str]:
-        """Ids of these tasks and of all that depend on them, directly or not."""
+        """Ids of these tasks (ids, not checked) and of all in the plan that depend on them, directly or not."""
         found = set(tasks)
         for id, task in self.tasks.items():
             if any(need in found for _, need in task.needs):
@@ -135,7 +138,7 @@ class Plan:
         return frozenset(found)
 
     def counts(self) -> Counter[str]:
-        """Kind → number of tasks."""
+        """Kind → number of tasks, of the kinds that the plan has."""
         return Counter(task.kind for task in self.tasks.values())
 
 

@@ -54,8 +54,10 @@ def lower(
     profile: str | None = None,
     lints: tuple[Finding, ...] = (),
 ) -> Plan:
-    """The plan that attacks every trial and tests every claim, with equal tasks merged; claims name trials by their index in
-    `trials`. SynthcError where users' files cannot be read or have changed since they were read."""
+    """The plan that attacks every trial and tests every claim, with equal tasks merged. `claims` name trials by their index in
+    `trials`; `profile` and `lints` are stored in the plan unchanged. SynthcError where users' files (images, imported sets or
+    logits, model folders) cannot be read, or images and imported files have changed since they were recorded; OSError as for
+    `placeless`."""
     tasks = _Tasks()
     planned = tuple(_lower_trial(trial, tasks) for trial in trials)
     return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims), lints)
@@ -100,13 +102,14 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """Revision of the operation, then those of its method or generator, DP-SGD and attacks, the latter without zeros."""
+    """Revision of the operation, then those of its method or generator (`how`), of DP-SGD and of its attacks, as far as there are
+    any; these further ones are left out where they are 0."""
     carried = [getattr(work, "how", None), getattr(work, "privacy", None), *getattr(work, "attacks", ())]
     return (work.revision, *(part.revision for part in carried if part is not None and part.revision))
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
-    """Add the tasks of a trial: the pipelines of all its shadows, then the attack that reads them."""
+    """Add the tasks of a trial: the pipelines of all its shadows, then the attack that reads them. Errors as for `lower`."""
     audit, point = trial.point.audit, trial.point
     population, address = tasks.share_population(population_of(trial)), trial.address
     recipe, how = point.classifier, _hashed_method(point)
@@ -141,7 +144,7 @@ ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "g
 
 def _hashed_method(point: Point) -> Method | None:
     """The arm's method, in which fields that do not enter the id of its synthesis have their defaults and a model folder is
-    replaced by its digest; None for arms that are no `Method`. SynthcError if the folder cannot be read."""
+    replaced by its digest; None for arms that are no `Method`. Errors as for `placeless`."""
     arm = point.arm
     if not isinstance(arm, Method):
         return None
@@ -152,7 +155,7 @@ def _hashed_method(point: Point) -> Method | None:
 
 
 def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
-    """Add the pipeline of one shadow: stage → task id, in order. `model` makes the final classifier, or is its imported logits."""
+    """Add one shadow's pipeline: stage → task id, in order; `model` is the classifier or imported logits. Errors as for `lower`."""
     iterations = iterations_of(recipe, point.data, point.audit)
     arm, audit = point.arm, point.audit
     attacked = {level for attack in audit.attacks for level in attack.reads}
@@ -210,7 +213,7 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
 
 def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bool]:
     """Sorted signals that the attacks read from a generator (`mean_loss` for an attack without the field), and whether one has the
-    variant `minus_base`, which reads the base too."""
+    variant `minus_base`, which reads the base too; (), False if none reads a generator."""
     reading = [attack for attack in attacks if "generator" in attack.reads]
     signals = {getattr(attack, "signal", "mean_loss") for attack in reading}
     return tuple(sorted(signals)), any(getattr(attack, "variant", None) == "minus_base" for attack in reading)
@@ -218,7 +221,7 @@ def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bo
 
 def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
     """The operation that computes a need of the method: proxy, teacher or generator; ValueError for any other, and for a generator
-    where the method has none. SynthcError if a user's model folder cannot be read."""
+    where the method has none. Other errors as for `iterations_of` and `placeless`."""
     match need:
         case "proxy":
             proxy = getattr(point.arm, "proxy", None) or recipe
@@ -231,7 +234,8 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
 
 
 def _shared_of(how: Generator, population: Population) -> TrainShared:
-    """The operation that makes the base of all shadows' generators. SynthcError if a user's model folder cannot be read."""
+    """The operation that makes the base of all shadows' generators, from the parameters `how` (a generator's `shared`): from the
+    population's public set, or from a user's model, and then without a public set. Errors as for `placeless`."""
     shape, classes = population.dataset.shape, population.dataset.card.classes
     path = getattr(getattr(how, "base", None), "path", "")
     public = None if path else population.public  # `check` asks for a public set where one is needed

@@ -18,7 +18,7 @@ from compiler.text.nodes import parse_word, plain
 
 @dataclass(frozen=True)
 class Selected:
-    """The selected part of a plan: ids of answers to compute, and names of claims that need other trials too."""
+    """The selected part of a plan: ids of answers to compute, and names of the claims about a trial outside of it."""
 
     answers: tuple[str, ...]
     waiting: tuple[str, ...] = ()
@@ -28,8 +28,9 @@ def select(plan: Plan, only: Sequence[str]) -> Selected:
     """Select the trials that agree with every field of `only`, and the claims about these trials alone.
 
     `only` are texts such as `arm=coreset` or `method=[random, forgetting],replicate=0`. A field that is given twice may have either
-    value. An empty `only` selects the whole plan. SpecError for a text of another form or a value that `parse_word` refuses, for
-    fields that no trial has or that name what is read of a trial (READING_FIELDS), and where no trial is selected.
+    value. An empty `only` selects the whole plan. The plan is not changed. SpecError for a text of another form, for a value that
+    `parse_word` refuses or that is a mapping or a nested list, for fields that no trial has or that name what is read of a trial
+    (READING_FIELDS), and where no trial is selected.
     """
     if not only:
         return Selected(plan.answers)
@@ -68,7 +69,8 @@ def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
 
 
 def _locate(only: Sequence[str], field: str | None) -> Location:
-    """Location of the first text that assigns a field; of all texts together for None, where their combination is at fault."""
+    """Location of the first text that assigns a field; of all texts together where none does, or for None (their combination is at
+    fault)."""
     for text in only:
         if field is not None and re.search(rf"(^|,)\s*{re.escape(field)}\s*=", text):
             return Location(f"--only {text}")

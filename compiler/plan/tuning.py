@@ -1,4 +1,4 @@
-"""Makes a study of the tries in `tune:`: every try of every arm is an arm, with accuracy measured on the validation images.
+"""Makes a study of the tries in `tune:`: every try of every arm that it names is an arm, with accuracy on validation images.
 
 Models are trained as in the study itself, on the same private sets; only the images for evaluation differ.
 Not here: running it, choosing (`runtime.cli.tune`).
@@ -43,9 +43,10 @@ class Tuning:
 
 
 def tune(tree: Mapping) -> Tuning:
-    """Compile the tries of a composed study, without its lints, claims and charts. SpecError for a study that is not valid, itself
-    or with the tries as its arms, without `tune:` or without validation images, for unknown arms, for tries that are no mapping,
-    and where arms have unequal numbers of tries. SynthcError as for `lower`."""
+    """Compile the tries of a composed study, without its lints, claims, charts and the arms that `tune:` does not name; the try
+    number i, counted over all arms from 0, is the arm `ARM.i` of the plan. SpecError for a study that is not valid, itself or with
+    the tries as its arms, without `tune:` or without validation images, for unknown arms, for tries that are no mapping, and where
+    arms have unequal numbers of tries. SynthcError as for `lower`."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
@@ -73,8 +74,8 @@ def tune(tree: Mapping) -> Tuning:
 
 
 def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for tries of unknown arms, tries that are no mapping, unequal numbers, and no validation images. `asked`: arm →
-    tries; `arms`: those of the study. SpecError for grids that `expand` refuses."""
+    """Diagnostics for tries of unknown arms, tries that are no mapping, unequal numbers, and a study without validation images.
+    `asked`: arm → tries; `arms`: those of the study. SpecError for grids that `expand` refuses."""
     counts: dict[str, int] = {}
     for arm, words in asked.items.items():
         if arm not in arms.items:

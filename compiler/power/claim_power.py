@@ -26,17 +26,20 @@ class Prospect:
     """Power analysis of one claim."""
 
     pairs: int
-    """Number of comparisons over which the error is divided."""
+    """Number of comparisons over which the error is divided; 0 if every trial would be compared with itself."""
     never: str
-    """Which verdict is impossible whatever the data, and why; "" if all are possible."""
+    """That the claim stays undecided whatever the data, and why; "" if it can be decided."""
     needed: str
-    """What would make it possible; "" if all are possible."""
+    """What would let it be decided; "" if it can be."""
     effect: str
-    """The smallest effect that the test detects with power 0.8, in words; `nothing` if there is none."""
+    """The smallest effect that the test detects with power POWER, in words, or another answer of `_describe_effect`; `nothing`
+    where the claim cannot be decided."""
 
 
 def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
-    """The power analysis of a claim about these trials; `right` is empty where left trials are tested alone."""
+    """The power analysis of a claim about these trials; `right` is empty where left trials are tested alone. The claim cannot be
+    decided (`never`) where every trial would be compared with itself, or the resamples are too few for a p-value of 1 −
+    confidence."""
     pairs = count_pairs(work, left, right)
     if not pairs:
         return Prospect(0, "no data could decide it: every trial would be compared with itself", "choose others", "nothing")
@@ -66,9 +69,11 @@ def _sides(work: CompareTrials) -> int:
 
 
 def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
-    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`, or that
-    there is no closed form; it begins with `nothing`, often with a reason, if there is none. Of the equivalence of a TPR: what
-    `_describe_margin` states; of dominance: that for leakage, and the smallest effect for accuracy."""
+    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`. It is a TPR
+    for leakage and TPRs (`_describe_rates`; of an equivalence, whether its margin can be shown), a correlation for a correlation
+    over canaries, else a number of standard deviations of the paired differences; of dominance one answer for leakage and one for
+    accuracy. Without a closed form (AUC, correlation over events) a text that says so; `nothing`, often with a reason, if there is
+    no such effect."""
     alpha = (1 - work.confidence) / pairs
     z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)
@@ -91,8 +96,8 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
     """In words: the smallest TPR that differs from the FPR (no leakage) by `z` standard errors, and the smallest that so differs
-    from one half; `nothing` if the FPR is not resolvable or no TPR differs so. Of an equivalence, what `_describe_margin`
-    states."""
+    from one half; a text that begins with `nothing` if the FPR is not resolvable or no TPR differs so. Of an equivalence, what
+    `_describe_margin` states."""
     if work.test == "equivalence":
         return _describe_margin(work, left, z, work.margin)
     worst = _coarsest_reading(work, left)
@@ -106,7 +111,7 @@ def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str
 
 def _describe_margin(work: CompareTrials, left: Sequence[Trial], z: float, margin: float) -> str:
     """In words: whether both sides, at equal TPRs, can be shown to differ by less than `margin`, judged at `z` standard errors for
-    a TPR equal to the FPR and for one half; `nothing` if at neither."""
+    a TPR equal to the FPR and for one half; a text that begins with `nothing` if at neither."""
     worst = _coarsest_reading(work, left)
     near = [f"{base:.0%}" for base in (worst.fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < margin]
     what = f"a margin of {margin:g}"
@@ -124,7 +129,7 @@ def _coarsest_reading(work: CompareTrials, left: Sequence[Trial]) -> Resolution:
 
 def smallest_distinct(read: Resolution, base: float, z: float) -> float | None:
     """The smallest TPR above `base` that differs from it by `z` standard errors of the difference; None if even 99.9 % does not.
-    The FPR of `read` must be resolvable."""
+    The FPR of `read` must be resolvable, and `base` between 0 and 0.999."""
 
     def too_near(other: float) -> bool:
         return other - base < z * math.hypot(read.standard_error(base), read.standard_error(other))

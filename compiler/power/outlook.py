@@ -61,8 +61,8 @@ def _describe_readings(audit: Audit, owner: str, trials: int) -> Iterator[str]:
 
 def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
     """Lines on the largest lower bounds on epsilon that the audit common to `trials` can give, and a warning for each DP-SGD trial
-    of replicate 0 whose declared epsilon is not below the largest of Steinke's. Under balanced membership one line alone: there is
-    none."""
+    of replicate 0 whose declared epsilon is not below the largest of Steinke's (0 if there is none). Under balanced membership one
+    line alone: there is none."""
     audit, p = trials[0].point.audit, 1 - trials[0].point.audit.confidence
     highest = 0.0
     if audit.membership == "balanced":

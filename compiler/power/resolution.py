@@ -27,7 +27,7 @@ class Resolution:
     canaries: int
     fpr: float
     non_members: int
-    """Non-member scores: half of canaries × shadows."""
+    """Number of non-member scores: half of canaries × shadows, rounded down."""
     false_positives: int
     """Number of allowed false positives: floor(fpr × non_members), in exact arithmetic."""
 

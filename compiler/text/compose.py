@@ -1,7 +1,7 @@
 """Composes a study from several texts: `extends`, `profiles`, `--set`. Every node keeps the location where it was written.
 
 Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm, a
-claim, a silenced lint or a group of canaries away, and a classifier with a `preset` begins anew.
+claim, a silenced lint or a group of canaries away, and a classifier with a `preset` replaces the earlier one whole.
 Not here: what the fields mean (`compiler.language`).
 """
 
@@ -43,7 +43,8 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
 
 def sources(path: Path) -> dict[str, str]:
     """Path → text of the spec, then of each spec that it extends, for the run's record; paths are joined as they are written, not
-    resolved. The study must compose; else OSError, UnicodeDecodeError or SpecError."""
+    resolved. Meant for a study that `compose` accepts: of others an `extends` that is no text or a circle ends the search, and
+    files that cannot be read raise OSError, UnicodeDecodeError or SpecError."""
     texts: dict[str, str] = {}
     while str(path) not in texts:
         texts[str(path)] = path.read_text(encoding="utf-8-sig")
@@ -76,7 +77,7 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
 
 def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
     """Diagnostics for names of profiles that do not match PROFILE, such as the empty name, or are over MAX_NAME_BYTES: files and
-    rows of the database are named after profiles. None if `profiles` is missing or no mapping."""
+    rows of the database are named after profiles. Nothing is yielded if `profiles` is missing or no mapping."""
     profiles = tree.items.get("profiles")
     named = profiles if isinstance(profiles, Mapping) else tree
     for name in profiles.items if isinstance(profiles, Mapping) else ():
@@ -101,10 +102,10 @@ def _find_profile(tree: Mapping, name: str) -> Mapping:
 
 
 def _assigned(tree: Mapping, assignment: str) -> Mapping:
-    """The tree in which an assignment such as `audit.shadows=32` replaces the node at that path, or adds it; whatever on the way is
-    no mapping, or a grid, is replaced by a mapping. As in `merge`, null removes a member of a REMOVABLE mapping, and a `preset`
-    drops the classifier's other fields. SpecError for a text that is no assignment, for a hostile letter in the path, and as for
-    `parse_word`."""
+    """The tree in which an assignment such as `audit.shadows=32` replaces the node at that path, or adds it; names on the path move
+    to the end of their mappings. Whatever on the way is no mapping, or a grid, is replaced by a mapping. As in `merge`, null
+    removes a member of a REMOVABLE mapping, and a `preset` drops the classifier's other fields. SpecError for a text that is no
+    assignment, for a hostile letter in the path, and as for `parse_word`."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
     location = Location(f"--set {assignment}", 1, len(path) + 2)
@@ -135,9 +136,9 @@ def is_grid(node: Node) -> bool:
 
 
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
-    """A new tree: `below` and `above` merged name by name, where mappings of one name are merged and any other node of `above`, a
-    grid too, replaces that of `below`; `path` is their place in the study. A null in `above` removes the member of a REMOVABLE
-    mapping, and a classifier in `above` with a `preset` replaces all of that in `below`."""
+    """A new tree: `below` and `above` merged name by name, where two mappings of one name are merged if neither is a grid, and else
+    the node of `above` replaces that of `below`; new names come last. `path` is their place in the study. A null in `above` removes
+    the member of a REMOVABLE mapping, and a classifier in `above` with a `preset` replaces all of that in `below`."""
     if path[-1:] == ("classifier",) and "preset" in above.items:
         return above  # a preset replaces all fields of an earlier recipe, which are not meant for it
     items, keys = dict(below.items), dict(below.keys)

@@ -84,9 +84,9 @@ def mermaid(text: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """A file name from a text: its words (letters, digits, `_`, `.`) joined by hyphens, without leading dots; `-` for a text
-    without words. One of over MAX_FILE_NAME_BYTES is cut there and followed by a hyphen and a digest of the text. Different texts
-    may have the same name."""
+    """A file name from a text: its words (letters, digits, `_`, `.`) joined by hyphens, without leading dots; `-` if nothing is
+    left. One of over MAX_FILE_NAME_BYTES is cut there and followed by a hyphen and a digest of the text. Different texts may have
+    the same name."""
     name = "-".join(re.findall(r"[\w.]+", text)).lstrip(".") or "-"
     return name if len(name.encode()) <= MAX_FILE_NAME_BYTES else _cut(name, MAX_FILE_NAME_BYTES, text)
 

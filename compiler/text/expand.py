@@ -23,8 +23,9 @@ class Coordinate:
     """The value of one grid in a trial."""
 
     path: tuple[str, ...]
+    """Names on the way to the grid."""
     value: Value
-    """The value; lists and mappings as text, such as `epsilon=8.0`, without grids inside, which have coordinates of their own."""
+    """The value; lists and mappings as text, such as `epsilon=8.0`: see `_label`."""
 
 
 @dataclass(frozen=True)

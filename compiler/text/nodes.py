@@ -1,7 +1,7 @@
 """Parses YAML 1.2 into nodes with locations. The only file that imports a YAML library.
 
 What YAML allows and a study should not say is refused here, each with its location: duplicate keys and anchors, merge keys (`<<`),
-tags that build objects, dates, infinities, keys that are not text, aliases that unfold without end.
+tags that build objects, dates, infinities, keys that are not text, aliases that contain themselves.
 Not here: what the fields mean (`compiler.language`), where values from several files meet (`compose`).
 """
 
@@ -43,7 +43,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Sequence:
-    """A list of nodes."""
+    """A list of nodes and its location."""
 
     items: tuple[Node, ...]
     location: Location
@@ -58,8 +58,8 @@ class Mapping:
     location: Location
 
     def get(self, *path: str | int) -> Node | None:
-        """The node at a path of names and list indices, counted from 0; None if there is none. A null in the text is a Scalar, not
-        None."""
+        """The node at a path of names and list indices (0 or more, counted from 0); None if there is none. A null in the text is a
+        Scalar, not None."""
         node: Node | None = self
         for step in path:
             match node:
@@ -139,8 +139,9 @@ def parse(text: str, name: str) -> Mapping:
 
 def parse_value(text: str, name: str) -> Node:
     """Parse a text that may be any node, such as the value of `--set`; an empty text is null. `name` is the file in locations.
-    SpecError for a text that is not YAML 1.2, holds several documents, hostile characters, whole numbers of absolute value 2^63 or
-    more, or more than MAX_NODES nodes or MAX_DEPTH levels, or uses what the module's docstring excludes."""
+    SpecError for a text that is not YAML 1.2, holds several documents, hostile characters, names with tabs or line breaks, whole
+    numbers of absolute value 2^63 or more, more than MAX_NODES nodes, aliases unfolded, or more than MAX_DEPTH levels below the
+    top, or uses what the module's docstring excludes."""
     if (directive := DIRECTIVE.search(text)) and directive[1] != "1.2":
         at = Location(name, text.count("\n", 0, directive.start()) + 1)
         what = f"the directive %YAML {directive[1]}: a study is YAML 1.2, in which `yes`, `on` and 010 are read otherwise"
@@ -316,6 +317,6 @@ def _location(node: YamlNode, name: str) -> Location:
 
 
 def _list_specs(path: Path) -> str:
-    """Text for a hint: up to eight specs in the folder of `path`; how to write one if there is none."""
+    """Text for a hint: up to eight YAML files in the folder of `path`; how to write a spec if there is none."""
     specs = sorted(str(other) for pattern in ("*.yaml", "*.yml") for other in path.parent.glob(pattern))
     return f"there are: {', '.join(specs[:8])}" if specs else "`synthc init NAME` writes a starter"

@@ -33,7 +33,7 @@ class UserFiles:
 
 @dataclass(frozen=True)
 class PluginImages:
-    """Images that a plug-in reads or generates."""
+    """Images that a plug-in reads or generates: the plug-in's parameters in the spec (`words`), and the card of its images."""
 
     words: PluginData
     card: Card
@@ -48,13 +48,13 @@ class Dataset:
     digest: str
     subset: int | None
     test: int | None
-    """Images set aside for testing; None means the official split."""
+    """Number of images set aside for testing; None means the official split."""
     shape: Shape
     """Size at which the images are used; `shapes` is generated at any size, other public sets are resized."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
     validation: int | None = None
-    """Images set aside to choose settings by."""
+    """Number of images set aside to choose settings by; None for none."""
     judged_on: Literal["validation"] | None = None
     """Whether accuracy is measured on the validation images instead of the test images."""
 
@@ -62,7 +62,7 @@ class Dataset:
 
     @property
     def card(self) -> Card:
-        """The card of the images at the size at which they are used."""
+        """The card of the images at the size at which they are used. KeyError for an unknown name."""
         return used_at(self.source.card if self.source else CARDS[self.name], self.shape)
 
 

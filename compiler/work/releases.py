@@ -44,7 +44,7 @@ def fits(attack: Attack, headline: Headline) -> bool:
 
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
-    """The attack that fits the headline and reads its release level, of several the first with the fewest `compat`; None if there
-    is none."""
+    """The attack that fits the headline and reads its release level, of several the first with the fewest entries in `compat`; None
+    if there is none."""
     fitting = [attack for attack in attacks if fits(attack, headline) and headline.release in attack.reads]
     return min(fitting, key=lambda attack: len(attack.compat), default=None)

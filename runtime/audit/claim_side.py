@@ -25,7 +25,8 @@ STRATA = {"used": ("used", 1), "unused": ("used", 0), "copied": ("copied", 1), "
 
 class ClaimSide:
     """One trial, read at one release level, canary group and attack. Properties and methods that read the group's rows raise
-    ValueError where the trial has no such group."""
+    ValueError where the trial has no such group; all that read a file of the trial, the constructor included, raise Corrupt where
+    it is damaged."""
 
     def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
         self.index, self.artifact, self.work, self.reading = index, artifact, work, reading

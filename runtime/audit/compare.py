@@ -35,7 +35,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
     of that pair could be tested. Notes: `verdict` on the claim; `p`, `decided_by`, `left` and `right` of the decisive pair;
     `alpha`; `pairs`, the record of each. Pairs that do not count leave the verdict `undecided` if no other is left. Without any
     pair the metric has no value, the verdict is `undecided`, and the only other note is `pairs`, []. ValueError as of
-    `ClaimSide.uncertain`."""
+    `ClaimSide.uncertain`; Corrupt where a file of a trial is damaged."""
     left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
     pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
     if not pairs:

@@ -79,7 +79,8 @@ def _judge(args: argparse.Namespace) -> int:
 def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
     """The judgement, and its JSON with the time of the start. With `--page` the page is written, with `--db` the result stored and
     published; progress is shown on standard error. SynthcError for arguments or sets that are not valid (SpecError for a policy),
-    and where the page or the database cannot be written; OSError where a file of the store cannot be written.
+    and where the page or the database cannot be written; OSError where a file of the store cannot be written; Diverged where the
+    loss of a training is not finite.
 
     Each of the arguments for sets may be an ImageSet instead of a name, and `policy` conditions, or None, instead of a path.
     """

@@ -126,7 +126,7 @@ def _keep_details() -> str:
 class _PipeSafe:
     """Standard output or error that ignores writes once its reader has closed the pipe.
 
-    What an encoding lacks is written as an escape.
+    What an encoding lacks is written as an escape. None as the stream: all writes are ignored.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

@@ -33,7 +33,7 @@ def add_options(export: argparse.ArgumentParser) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write the files of `--membership` into its folder, and print the path of membership.json, the number of shadows and that of
     files. SynthcError without `--spec`, where trials differ (see `_find_splits`), and where the folder is of another study or
-    cannot be written; SpecError for a study that is not valid."""
+    cannot be written; errors of the data as of `sources.load`; SpecError for a study that is not valid."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
     from runtime.data.population.export import write

@@ -63,7 +63,7 @@ def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
 
 def compile_study_of(args: argparse.Namespace) -> Plan:
     """The plan of the study that the arguments name (spec, profile, `--set`), whose user's files are read and recorded first;
-    SpecError when it does not compile."""
+    SpecError when it does not compile, further errors as of `compile_with_files`."""
     from runtime.data.cards import compile_with_files
 
     return compile_with_files(args.spec, args.profile, args.sets)

@@ -139,8 +139,9 @@ def _print_json(content: object) -> None:
 
 def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     """The `compiler.inspect.summary.Summary` of `plan`, or where that is None of the study that the arguments of `synthc plan`
-    name, with an estimate of cost by earlier runs, for `--workers` (default: one per core). SpecError where that study does not
-    compile or `--only` selects no trial; SynthcError where `--force` names no task."""
+    name, with an estimate of cost by earlier tasks, or else by guesses at the pace of this machine (which is measured then), for
+    `--workers` (default: one per core). SpecError where that study does not compile or `--only` selects no trial; SynthcError where
+    `--force` names no task."""
     from compiler.inspect.cost.estimate import estimate, pace_of
     from compiler.inspect.summary import Summary
     from runtime import machine

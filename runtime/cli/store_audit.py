@@ -42,7 +42,7 @@ class StoredResult:
     method: str
     question: str
     spec: str
-    """The user's name for the audited file or set."""
+    """The user's name for the audited file or set, as of `spec_of`."""
     command: str
     work: Work
     product: Product
@@ -104,7 +104,8 @@ def study_name(study: str | None, file: Path, store: Path) -> str:
 def store_result(found: StoredResult, *, argv: list[str], store: Path, target: Path) -> None:
     """Commit the result to the store, which is made if missing, as a task, unless it has the same task already; record a run of a
     study of one trial, and publish the store to `target`. `argv`: the command, to be recorded. SynthcError where the store is in
-    use or `target` cannot be written; OSError where a file of the store cannot be written."""
+    use, damaged or of a newer version, or its index or `target` cannot be written; OSError where a file of the store cannot be
+    written."""
     work, name = found.work, found.study
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
     request = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)

@@ -33,8 +33,8 @@ MAX_LABEL_BYTES = 1 << 28
 
 
 def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
-    """The plan of the study in the file `path`, with arguments and SpecError as of `compiler.compile.compile_study`, after
-    `make_cards` has read and recorded the user's files that it names."""
+    """The plan of the study in the file `path`, with arguments and errors as of `compiler.compile.compile_study`, after
+    `make_cards` has read and recorded the user's files that it names (OSError as there)."""
     tree = compose(path, profile, sets)
     make_cards(tree)
     return compile_tree(tree, profile)
@@ -101,8 +101,8 @@ def describe_numbers(array: Array, values: np.ndarray) -> Array:
 
 
 def describe_labels(labels: np.ndarray) -> Array:
-    """Type and shape, range, number of distinct labels, and size of the smallest class that has any. labels: n integers, n at least
-    1."""
+    """The description of labels (n integers, n at least 1): type and shape, range, number of distinct labels, and size of the
+    smallest class that has any."""
     import numpy as np
 
     values, counts = np.unique(labels, return_counts=True)

@@ -34,8 +34,8 @@ class Search:
     """An index of a set of rows of d numbers for nearest-neighbour queries."""
 
     def __init__(self, among: Tensor, first_pass: bool = False) -> None:
-        """`among`: m × d, the rows to search, m ≥ 1. `first_pass`: select candidates in few dimensions, and compute exact
-        distances to these alone."""
+        """`among`: m × d, floats, the rows to search, m ≥ 1; kept, not copied. `first_pass`: select candidates in few dimensions,
+        and compute distances in all dimensions to these alone."""
         self.among = among
         self.axes: Tensor | None = None
         self.center = among.mean(0)
@@ -58,10 +58,11 @@ class Search:
 
     def nearest(self, points: Tensor, own: Tensor | None = None, neighbours: int = 1) -> tuple[Tensor, Tensor]:
         """n × neighbours: distances in ascending order, infinite where there are fewer rows; and int64 the rows of the neighbours.
-        Distances are exact; with a first pass a nearer row may be missed. Of equal distances any row may come first. Fewer columns
-        where `neighbours` exceeds m, rounded up to a multiple of GROUP.
+        Distances are computed by differences, so they are right to the rounding of the dtype, but only of candidates: a row that is
+        nearer by no more than the rounding of the matrix product may be missed, with a first pass also others. Of equal distances
+        any row may come first. Fewer columns where `neighbours` exceeds m, rounded up to a multiple of GROUP.
 
-        points: n × view × d; the distance of a point is that of its nearest view.
+        points: n × view × d, dtype and device as the rows'; the distance of a point is that of its nearest view.
 
         `own`: n, the row that is the point itself, which is left out. More than one neighbour is for a single view.
         """
@@ -91,7 +92,7 @@ class Search:
 
     def _candidates(self, near: Tensor, own: Tensor | None, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
         """n × candidates: views and rows of the nearest candidates by the matrix product, whether or not in few dimensions; and
-        bool, whether the candidate exists."""
+        bool, whether the candidate exists. near: n × view × d; `own`: n, as for `nearest`."""
         coarse = self._coarse(near.flatten(0, 1))
         squares = (coarse**2).sum(1, keepdim=True)
         if self.axes is not None:
@@ -115,8 +116,8 @@ class Search:
         return index // rows, row.clamp(max=len(self.among) - 1), best.values.isfinite()
 
     def _coarse(self, points: Tensor) -> Tensor:
-        """n × d: the points (n × d) minus the set's mean; in a first pass the components of that along the at
-        most DIMENSIONS principal axes, and in a last column the norm of the rest."""
+        """n × d: the points (n × d) minus the mean of the rows; in a first pass n × (axes + 1), the components of that along the at
+        most DIMENSIONS principal axes, and in the last column the norm of the rest."""
         about = points - self.center
         if self.axes is None:
             return about

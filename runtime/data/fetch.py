@@ -34,9 +34,9 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def fetch(name: str, progress: Progress) -> None:
-    """Download the published files of the set `name`, one of CATALOGUE, to the data root, and unpack archives. Left as they are:
-    files with the right checksum (see `downloaded`), and an archive's files if all are there, whatever they hold. SynthcError where
-    one cannot be had, with how to do it by hand, is broken, or cannot be written."""
+    """Download the published files of the set `name`, one of CATALOGUE, to the data root, unpack archives, and delete these then.
+    Left as they are: files with the right checksum (see `downloaded`), and an archive's files if all are there, whatever they hold.
+    SynthcError where one cannot be had, with how to do it by hand, is broken, or cannot be written."""
     for remote in CATALOGUE[name].remotes:
         folder = data_root() / remote.into
         try:

@@ -64,12 +64,13 @@ class ImageSet:
 
 
 def read_image_set(name: str, *, image: str = "image", label: str = "label", unit: str | None = None) -> ImageSet:
-    """Read the set `name`: a folder, an .npz or .parquet file, else a known data set, of which the official test split is left
-    out. Of an .npz only `images`, `labels` and units are read. SynthcError, which begins with `name`, for whatever is wrong with
-    it, and one that begins with `--unit` for what is wrong with a file of units.
+    """Read the set `name`: a folder, an .npz or .parquet file, else a known data set, of which the official test split is left out,
+    and which is decoded and recorded first (`read_and_record`) if its digest is not pinned. Of an .npz only `images`, `labels` and
+    units are read. SynthcError, which begins with `name`, for whatever is wrong with it, and one that begins with `--unit` for what
+    is wrong with a file of units; OSError where a file of a known set cannot be opened.
 
     `image`, `label`: columns of Parquet. `unit`: a column of Parquet, an array of an .npz, or a file of lines `image,unit` (image:
-    as in `ImageSet.image_name`, or a row's number).
+    `class/file` of a folder, else the row's number, from 0).
     """
     path = Path(name)
     try:
@@ -92,7 +93,7 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
 def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = None) -> ImageSet:
     """An image set from the arrays `images` (uint8, or floats from 0 to 1), `labels` and, if it is among them, the one named by
     `unit`; else each image is a unit. SynthcError, which begins with `name`, where images or labels are missing, an array is not
-    valid, or there are further arrays."""
+    valid (as of `image_shape` and `class_count`), or there are further arrays."""
     try:
         return _of_arrays(name, checked_arrays(arrays, ("images", "labels", *([unit] if unit else []))), unit)
     except SynthcError as error:
@@ -206,9 +207,9 @@ def _parquet(name: str, path: Path, image: str, label: str, unit: str | None) ->
 
 
 def _units_of_file(of: ImageSet, unit: str) -> tuple[str, ...]:
-    """row: unit, from a CSV file of lines `image,unit`, of which the last about an image holds; lines about other images are
-    ignored. SynthcError, which begins with `--unit`, where an image has no unit, a line has not two values, or the file is missing
-    or cannot be read."""
+    """row: unit, from a CSV file of lines `image,unit` (image: `class/file` of a folder, else the row's number), of which the last
+    about an image holds; lines about other images are ignored. SynthcError, which begins with `--unit`, where an image has no unit,
+    a line has not two values, or the file is missing or cannot be read."""
     path = Path(unit)
     if not path.is_file():
         inside = "a file of lines `image,unit`, a column of Parquet or an array of an .npz"

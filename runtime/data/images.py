@@ -28,7 +28,7 @@ class LabeledImages:
 def content_digest(*parts: LabeledImages | None) -> str:
     """Digest of shapes, pixels and labels of the parts, in their order, sixteen hexadecimal digits; independent of file formats.
 
-    None is a part that a data set does not have, such as an official test split; it enters the digest. Tensors are on the CPU.
+    None is a part that a data set does not have, such as an official test split; it enters the digest. Tensors must be on the CPU.
     """
     digest = blake2b(digest_size=8)
     for part in parts:

@@ -15,8 +15,8 @@ from runtime.data.valid import images_wrong, whole_wrong
 
 
 def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
-    """The named function of a module of the plug-in `name`; ValueError if the module has none, ImportError
-    if there is no such module."""
+    """The callable `function` of the plug-in's `module`, which is imported; `name`: the plug-in's, for the error. ValueError if the
+    module has no such callable, ImportError if there is no such module."""
     found = getattr(importlib.import_module(module), function, None)
     if not callable(found):
         raise ValueError(f"{name}: its module {module} has no function {function}")

@@ -43,8 +43,9 @@ class Loaded:
 @lru_cache(maxsize=4)
 def load(dataset: Dataset) -> Loaded:
     """The images of `dataset`: the pool after its subset is taken, and the official test split (None without one), both resized.
-    SynthcError if they are missing, broken, or differ from those for which the study was compiled, and for an unknown name;
-    ValueError and ImportError for a plug-in's set, as of `plugin.read`. Cached and shared by callers: do not write into it."""
+    Arrays that are decoded from the files of a known set are also written (`_decoded`). SynthcError if the images are missing,
+    broken, or differ from those for which the study was compiled, and for an unknown name; ValueError and ImportError for a
+    plug-in's set, as of `plugin.read`. Cached and shared by callers: do not write into it."""
     pool, test = _read(dataset)
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
@@ -157,7 +158,7 @@ def balanced_part(labels: Tensor, n: int) -> Tensor:
 
 def resize(data: LabeledImages, shape: Shape) -> LabeledImages:
     """The images at `shape` (channels × height × width), by antialiased bilinear interpolation, uint8; grey is repeated to colour,
-    colour averaged to grey (ITU-R BT.601 weights). `data` itself where it has that shape."""
+    colour averaged to grey (ITU-R BT.601 weights). `data` itself where it has that shape, else a new batch with the same labels."""
     if tuple(data.images.shape[1:]) == shape:
         return data
     made = torch.empty(len(data), *shape, dtype=torch.uint8)

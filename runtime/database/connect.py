@@ -65,8 +65,8 @@ def second_name(path: Path) -> Iterator[Path]:
 
 
 def execute(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """Run a statement, with `values` for its placeholders, and return all of its rows, [] for one without rows. Of several
-    statements in one text the rows of the last are returned. duckdb.Error if it fails.
+    """Run a statement, with `values` for its placeholders, and return all of its rows: [] for one without rows; of INSERT, UPDATE
+    and DELETE one row, their count. Of several statements in one text the rows of the last are returned. duckdb.Error if it fails.
 
     DuckDB 2.0 streams results: until a result, even of DDL, is fetched to its end, the next statement may raise
     ResourceInUseException.

@@ -35,7 +35,7 @@ class RunDifference:
     runs: tuple[str, str]
     moved: list[tuple[Any, ...]]
     """Rows (trial, metric, canaries, attack, variant, release, left value, low, high, right value, low, high), sorted, of the
-    compared figures whose 95 % intervals do not overlap (intervals that touch do), or whose value is NULL in one run only. Figures
+    compared figures whose intervals do not overlap (intervals that touch do), or whose value is NULL in one run only. Figures
     without intervals are not among them while both have a value."""
     compared: int
     """Number of figures that both runs have, NULL values included; metrics with `seconds` in their name are left out, here and in

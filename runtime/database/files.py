@@ -84,7 +84,8 @@ def _replace(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[tuple[list[str], Callable[[list[str]], Iterator[tuple[Any, ...]]]]]:
     """Yield the column names of a Parquet file, and a function that yields its rows as tuples of the given columns, while the block
-    lasts. SynthcError if the file cannot be read, and instead of any duckdb.Error in the block (such as for an unknown column)."""
+    lasts (finish one call before the next). SynthcError if the file cannot be read, and instead of any duckdb.Error in the
+    block (such as for an unknown column)."""
     with connect() as connection:
 
         def rows(columns: list[str]) -> Iterator[tuple[Any, ...]]:

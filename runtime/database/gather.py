@@ -32,9 +32,9 @@ def merge(target: Path, others: Sequence[Path]) -> list[str]:
     """Copy the rows of the published databases `others` into `target`, which is made if missing; returns their origins, database by
     database, sorted within each, so that one that several have is repeated. Merging again changes no rows.
 
-    Of a run or a task that both have, the later record is kept (see `bring_rows`). SynthcError where one of `others` is missing,
-    where it or `target` is no database of synthc or that of a newer one, or where `target` cannot be written; TargetBusy while
-    another process writes to `target`. `target` then stays as it was.
+    Of a run or a task that both have, the later record is kept (see `bring_rows`). SynthcError where one of `others` is missing
+    or cannot be read, where it or `target` is no database of synthc or that of a newer or too old one, or where `target` cannot be
+    written; TargetBusy while another process writes to `target`. `target` then stays as it was.
     """
     for other in others:
         check_source(other)
@@ -111,8 +111,10 @@ def export_runs(database: Path, target: Path, runs: str, attacks: str = "true") 
     """Write the new database `target`, a file that must not exist, with the runs of `database` that satisfy the SQL condition
     `runs` on `source.base.run`, and the results and attempts of their tasks; what users added to `database` is left out.
 
-    Of their scores, ROC curves and risks of canaries it has those that satisfy the SQL condition `attacks`. Rows are only inserted
-    and then copied as a whole, so no block of the file is free or holds deleted rows of others.
+    Of their scores, ROC curves and risks of canaries it has those that satisfy the SQL condition `attacks` on the columns that
+    these tables share (such as release, attack, variant). Rows are only inserted and then copied as a whole, so no block of the
+    file is free or holds deleted rows of others. SynthcError where `database` is missing or cannot be read, a newer or too old
+    synthc made it, or a condition is not valid; duckdb.Error where `target` cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="synthc-export-") as folder:
         loose = Path(folder) / "loose.duckdb"

@@ -25,11 +25,11 @@ MAX_TASKS = 24
 
 
 def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, Past]:
-    """Operation → costs of its earlier tasks: time, disk and GPU memory relative to their guesses, and resident memory in MB. Of
-    data sets of the user's own only those of `tasks` are known.
+    """Operation → costs of its earlier tasks: time, disk and GPU memory relative to their guesses, and resident memory in MB.
 
     Read are the MAX_TASKS tasks of an operation that started last according to `database`, without those whose folder in `store` is
-    missing or cannot be read; an operation of which none is left is absent. {} without a database, or where it cannot be read now.
+    missing or cannot be read, and those on images of the user's own that none of `tasks`, the planned ones, uses. An operation of
+    which none is left is absent. {} without a database, or where it cannot be read now.
     """
     if not database.exists():
         return {}
@@ -50,8 +50,8 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
     sources = {dataset.digest: dataset.source for dataset in datasets}
 
     def dataset(digest: str, **fields: Any) -> Dataset:
-        """A data set whose `source` (a path) comes from the planned tasks, since a task's text has only the digest of a user's
-        images; None where no planned task has this digest."""
+        """A data set. Its `source` (of a user's own images or a plug-in's) is that of the planned task with the same digest, since
+        a task's text has only the digest; without one it is None."""
         return Dataset(digest=digest, source=sources.get(digest), **fields)
 
     types: dict[str, Callable[..., Any]] = structures() | {"Dataset": dataset}

@@ -55,8 +55,8 @@ Pending = tuple[Path, dict[str, list[tuple[Any, ...]]]]
 
 
 class Index:
-    """The index of a store. Not thread-safe. Every method that reads or writes rows raises Unwritable where the file cannot be read
-    or written.
+    """The index of a store, made by `open` or `make`. Not thread-safe. Every method that reads or writes rows raises Unwritable
+    where the file cannot be read or written.
 
     `damaged`: folders of tasks whose commits have values that fit no column; they are quarantined. `problems`: sentences on the
     runs and commits that could not be read when the index was made; empty for one that was only opened.
@@ -255,7 +255,7 @@ class Index:
 
     def publish(self, target: Path, patience: float = PATIENCE_SECONDS) -> None:
         """Write pending rows and publish the index's rows to `target`; waits up to `patience` seconds for another process that has
-        it open for writing. Errors: those of `publish.publish`; Unwritable if the index cannot be read or written."""
+        `target` open for writing. Errors: those of `publish.publish`; Unwritable if the index cannot be read or written."""
         self.flush()
         with _raise_unwritable(self.path):
             execute(self._connection, "CHECKPOINT")

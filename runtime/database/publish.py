@@ -22,7 +22,7 @@ def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_S
     rows stay, but those that `adopt_earlier_runs` deletes.
 
     TargetBusy when another process writes to `target` for longer than `patience` seconds, or publishes to it for longer than
-    `revision.LOCK_SECONDS`; SynthcError when synthc did not make it, or it cannot be written.
+    `revision.LOCK_SECONDS`; SynthcError when synthc did not make it, a newer or too old version did, or it cannot be written.
     """
     with revision(target, of=index, patience=patience) as connection, second_name(index) as source:
         execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")

@@ -200,7 +200,8 @@ def choose_one(query: Query, scope: Scope) -> tuple[Scope, list[str]]:
 
 
 def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
-    """The keys among `known` that `scope` requests, at most one for each study and profile; errors as of `narrow`."""
+    """The keys among `known` that `scope` requests, at most one for each study and profile, in the order in which these first
+    appear; errors as of `narrow`."""
     keys = list(known)
     if (scope.origin, scope.study, scope.profile) == (None, None, None):
         keys = [key for key in keys if key[0] == scope.own] or keys

@@ -48,7 +48,7 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
 
     Without a `target`, it is a copy of the file `of`, or has no rows. TargetBusy when another process writes to `target` for longer
     than `patience` seconds, or publishes to it for longer than LOCK_SECONDS. SynthcError when synthc did not make `target`, a newer
-    one did, its folder is missing, or it cannot be written; and instead of any OSError or duckdb.Error in the block.
+    or too old one did, its folder is missing, or it cannot be written; and instead of any OSError or duckdb.Error in the block.
     """
     target = Path(os.path.realpath(target))
     copy = target.with_name(f".{target.name}.{os.getpid()}.next")
@@ -185,8 +185,9 @@ def _check_folder(target: Path) -> None:
 
 
 def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection: duckdb.DuckDBPyConnection, last: bool) -> bool:
-    """Copy `target` to `copy`, hold it against writers until `stack` is closed, and return True. Where another process writes to
-    it, return False, or raise TargetBusy if this is the `last` try. SynthcError where it is no database of synthc.
+    """Copy `target` to `copy`, keep writers from `target` until `stack` is closed, and return True. Where another process writes to
+    it, or it has a log and cannot be opened, return False, or raise TargetBusy if this is the `last` try. SynthcError where it is
+    no database of synthc.
 
     The file is attached read-only, which admits readers and keeps writers out; for writing only to replay the log of a killed
     writer. Neither works while another process has it open for writing.

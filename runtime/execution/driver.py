@@ -64,7 +64,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class EarlierRuns:
-    """Records of earlier runs: operation → mean `seconds`; id of a task → number of `attempts`."""
+    """Records of earlier runs: operation → mean `seconds`; `attempts`, called with a task's id before each attempt at it, returns
+    the number to which the count of this run's attempts, the new one included, is added for the attempt's number."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     attempts: Callable[[str], int] = lambda task: 0
@@ -73,8 +74,8 @@ class EarlierRuns:
 class Driver:
     """Computes the tasks `todo` (id → task, in topological order; needs outside of it must be done) on an engine.
 
-    `on_outcome(task, outcome, attempt)` is called as each attempt ends, with its number (from 1, beginning after the attempts of
-    earlier runs), unless the store could not be written, and for each blocked task (attempt 0); an outcome that will be retried has
+    `on_outcome(task, outcome, attempt)` is called as each attempt ends, with its number (from 1, above those of earlier attempts at
+    the task), unless the store could not be written, and for each blocked task (attempt 0); an outcome that will be retried has
     the note `tried_again`. `on_submit(task)` is called before a task's first attempt in this run, `on_tick(in_flight)` after each
     wait for the engine (TICK_SECONDS at most on Ray, a whole dispatch in this process), with the dispatches in flight and when each
     was submitted (`time.monotonic`).
@@ -109,7 +110,8 @@ class Driver:
     def run(self) -> None:
         """Run until every task is done, failed or blocked, or the run is stopped: after the first interrupt when nothing is in
         flight or the grace period has passed, after the second before the next wait. Tasks that fail raise nothing. SynthcError if
-        the store cannot be written, or the engine has had no workers, or no connection to the cluster, for too long."""
+        the store cannot be written, or the engine has had no workers, or no connection to the cluster, for too long. `Stopped`, or
+        on Ray KeyboardInterrupt, at a second interrupt within `Interrupt.stoppable`."""
         while len(self.queue) or self.in_flight:
             self._submit_ready()
             if self._must_stop():

@@ -30,7 +30,8 @@ MAX_TASKS_SHOWN = 8
 
 class Display:
     """Counts and shows done tasks by kind, and failed and blocked tasks, of the tasks `todo` (id → task), on `stream` (by default
-    standard error). In a `with` block on a terminal the display is live, and what is printed elsewhere goes through it."""
+    standard error). In a `with` block on a terminal the display is live, and what is printed elsewhere goes through it; at the
+    end of the block a line is printed on each error with which several tasks failed."""
 
     def __init__(self, todo: Mapping[str, Task], stream: TextIO | None = None) -> None:
         self.console = Console(file=plain(stream or sys.stderr), highlight=False)

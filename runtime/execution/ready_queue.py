@@ -74,7 +74,7 @@ class ReadyQueue:
 
     def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
         """Remove and return the first ready task in order (see `ReadyQueue`) and the ready ones next in order, while they are of
-        the same operation, for an engine of `slots` slots.
+        the same operation. `slots`, the number that the engine has, decides which tasks are urgent (URGENT).
 
         At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a longer task, or one in `unbatched` (ids), is returned alone.
         At least one task must be ready.

@@ -35,7 +35,8 @@ from runtime.store.runs import PROGRESS_FILE, RecordedRun, load_first_results, l
 @dataclass(frozen=True)
 class Scope:
     """The part of a plan that a run computes: the missing tasks that `answers` (ids) still need; those in `forced` count as
-    missing. Tasks whose last attempt failed with this code in a way that would recur are left out, unless `retry_failed`."""
+    missing. Tasks whose last attempt failed with this code in a way that would recur are left out, with all that depend on them,
+    unless `retry_failed`."""
 
     answers: tuple[str, ...]
     forced: frozenset[str] = frozenset()
@@ -67,13 +68,14 @@ class StudyRun:
         """Task → error, of tasks that failed in an earlier run of the same code and are not retried."""
         self.todo = self._reachable(missing)
         self.damaged_inputs: dict[str, str] = {}
-        """Task → the damaged commit or artifact that it needs, which is recomputed; if that fails, the task fails."""
+        """Task → text on the damaged artifact that it read, or on its own commit that cannot be read. `repair` empties it; tasks
+        that are left in it at the end of the run count as failed."""
         self.failures: dict[str, str] = {}
         """Address → error, of tasks that failed in this run."""
         self.blocked: dict[str, str] = {}
         """Task → reason, of tasks that cannot run since one that they need failed in this run."""
         self.computed = 0
-        """Tasks that were committed in this run."""
+        """Number of tasks that were committed in this run."""
         self.published = False
         """Whether the final results of this run are published."""
         self.findings: tuple[Finding, ...] = ()
@@ -133,9 +135,10 @@ class StudyRun:
         self.index.damaged.clear()  # these commits are retracted already, so the tasks count as not done
 
     def repair(self) -> bool:
-        """If artifacts were found damaged, replace `todo` by all tasks that the run's answers, and the damaged tasks themselves,
-        still need, without tasks that failed and those that need these, and empty `blocked`. Returns whether `todo` then has tasks;
-        False, with nothing changed but pending rows written, if no such task is missing."""
+        """If tasks read damaged artifacts, or their commits are damaged (`damaged_inputs`, `index.damaged`), replace `todo` by all
+        missing tasks that the run's answers, these tasks and their needs depend on, without tasks that failed and their dependents;
+        both and `blocked` are emptied. Returns whether `todo` then has tasks; False, with nothing changed but pending rows written,
+        if these tasks and their needs are all done."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
         # With all tasks that they depend on, done or not: an attack reads the artifacts of its whole pipeline.
@@ -218,7 +221,7 @@ class StudyRun:
     def close(self, status: str) -> str:
         """Lint the results (`findings`), complete the run's record with `status` and publish (`published`); returns why it was not
         published where another process has the database open, else "". Other reasons are raised, as SynthcError. The index stays
-        open; rows of forced tasks that were not computed again are deleted from it.
+        open; rows of forced tasks that have no commit now are deleted from it.
 
         If tasks that the answers need are missing, the status "done" becomes "failed", or "incomplete" where nothing failed in this
         run.
@@ -322,8 +325,8 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
-    """A lint finding for `run.json`, with title, reason and source of its rule. `place` is None for a finding in results; its file
-    is relative to the folder of `spec`."""
+    """A lint finding for `run.json`, with title, reason and source of its rule. `place` is None for a finding in results; its file,
+    if it is not an option, is relative to the folder of `spec`."""
     lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))

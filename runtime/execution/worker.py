@@ -76,7 +76,8 @@ def compute(
 ) -> list[Outcome]:
     """Compute each task of the dispatch and commit it; returns an outcome for each, in the order of the dispatch. A task that is
     committed already is not computed again. What a task raises becomes its outcome, `failed` (a store that cannot be written, too,
-    with the kind of error `storage`); `Stopped` alone is passed on. What is printed meanwhile goes to the attempt's log.
+    with the kind of error `storage`); `Stopped` alone is passed on. The commit of a task whose damaged artifact is read is
+    quarantined. What is printed meanwhile goes to the attempt's log.
 
     `device`: for `torch.device`. `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product`
     computes it.
@@ -88,8 +89,9 @@ def compute(
 def _compute(
     request: TaskRequest, store: Path, device: str, operations: Mapping[str, str], alone: bool
 ) -> Outcome | Future[Outcome]:
-    """Compute one task, unless it is committed already, with its output in the attempt's log. Returns its outcome, or a future of
-    it if the task is not `alone` in its dispatch: its files are then synced while the next task runs. `Stopped` alone is raised."""
+    """Compute one task, unless it is committed already, with its output in the attempt's log. Returns its outcome; of a task
+    that succeeds, is not `alone` in its dispatch and has no checkpoints, a future of it: its files are then synced while the next
+    task runs. `Stopped` alone is raised."""
     folder = folder_of(store, request.task)
     provenance = partial(_provenance, request.work, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
     machine.reset_peak_memory()

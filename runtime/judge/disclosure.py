@@ -113,7 +113,7 @@ def collection_p(scores: np.ndarray, member: np.ndarray, strata: np.ndarray | No
 
 def detectable(members: int, holdout: int, rate: float = FDR, power: float = POWER) -> int:
     """The smallest number of copied members at which the list is not empty with probability `power`, if each copy is nearer than
-    every unit that is not copied; found from REHEARSALS simulated orders.
+    every unit that is not copied; found from REHEARSALS simulated orders, whose places are holdout units by independent draws.
 
     It may exceed the number of members: then this holdout can detect nothing. k copies, followed by the others in random order, are
     listed as soon as (1 + j) / (holdout + 1) ≤ rate · i / members, where i members come before the (j+1)th holdout unit.

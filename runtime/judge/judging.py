@@ -61,7 +61,8 @@ class Sets:
 
 @dataclass(frozen=True)
 class Look:
-    """A real image and its nearest image of the released set, for a listed member or a holdout unit that is as near."""
+    """A real image and its nearest image of the released set, for a listed member or a holdout unit that is as near; `distance` is
+    that in the feature space called `space`, in which the real image has its largest nearness."""
 
     image: str
     row: int
@@ -78,7 +79,8 @@ class Look:
 @dataclass(frozen=True)
 class Judgement:
     """The result. `figures`: name, as in a policy, or `NAME/CLASS` → metric; `listed` and `phantoms`: one look for each unit,
-    nearest first."""
+    nearest first; `settled`: results of the policy's conditions, in their order; `product`, `settings` and `evidence`: of the audit
+    of the nearness scores."""
 
     answer: Answer
     figures: Mapping[str, Metric]
@@ -174,8 +176,8 @@ def read_sets(
 
     All but `public` must have at least two images, of one size and the same classes; members, holdout and test no image or unit in
     common. Where names are those of parts of a split, the parts must be as they were drawn, and `released` not older. `public` is
-    resized to the others' size. `unit`, `image`, `label`: as for `read_image_set`; `unit` is for members, holdout and test, None
-    for the units of their split.
+    resized to the others' size. `unit`, `image`, `label`: as for `read_image_set`; `unit` is for members, holdout and test; None
+    for the units of their split, or single images without one.
     """
 
     def as_image_set(of: Named, unit: str | None = None) -> ImageSet:
@@ -224,7 +226,8 @@ def _refuse_overlaps(parts: Sequence[ImageSet]) -> None:
 
 def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use: bool = True) -> Judgement:
     """Judge a released set; `policy` None applies the default conditions. Figures about copies and members on the whole count
-    units. `with_use`: measure use too, if there is a test set. Diverged if the loss of a training is not finite."""
+    units, `identical_*` images. `with_use`: measure use too, if there is a test set. Diverged if the loss of a training is not
+    finite."""
     net = _features(sets)
     pool = torch.cat([sets.members.data.images, sets.holdout.data.images])
     first, count = len(sets.members), len(pool)

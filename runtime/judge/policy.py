@@ -14,7 +14,7 @@ from runtime.outcome import Metric
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """The result of checking one condition."""
+    """The result of checking one condition: the `value` that was read and the `limit` as a number, None where a figure lacks it."""
 
     condition: Condition
     holds: bool

@@ -140,16 +140,20 @@ class Split:
 
     folder: Path
     drawn: datetime
+    """In UTC."""
     data: str
+    """Name of the set that was split."""
     design: Mapping[str, Any]
+    """As of `Design.as_json`."""
     unit: str
     """`image`, or the value of `--unit`."""
     units: Mapping[str, int]
     """Part → number of units."""
     images: Mapping[str, int]
     digests: Mapping[str, str]
-    """Part → digest of its images and their classes, independent of order and file format."""
+    """Part → digest of its images and their classes, independent of order and file format; "" for an empty part."""
     merged: int
+    """As of `Units`."""
 
     @property
     def coins(self) -> bool:

@@ -2,7 +2,8 @@
 
 A trial leaks more than the reference where its whole 95 % interval lies above the reference's, which asks for more than a
 significant difference does; what intervals leave open is called undecided, and never a finding.
-The reference is the most accurate DP-SGD that promises something, on the same data; without any it is guessing.
+The reference is the most accurate DP-SGD on the same data, of those with a meaningful epsilon if there are any
+(`choose_reference`); without any DP-SGD it is guessing.
 Not here: verdicts of claims (`audit.compare`), which the sentences repeat and do not make.
 """
 
@@ -25,12 +26,14 @@ SHOWN = 5
 
 
 def answer(trials: Iterable[Row]) -> list[str]:
-    """The answer of a study from its rows of the view `comparison`, up to three sentences for each data set: which ways of training
-    (labels of trials) leak more than the reference, which do not, which are undecided, doubtful or not measured. One sentence that
-    nothing was measured where there is no trial.
+    """The answer of a study from its rows of the view `comparison`, one to three sentences for each data set: which ways of
+    training (labels of trials) leak more than the reference, which do not, which are undecided, doubtful or not measured. Of
+    several data sets each one's first sentence begins with `On DATA:`. One sentence that nothing was measured where there is no
+    trial.
 
-    Controls are left out, and count as no trial. Of each data set one kind of trials is judged: the synthetic ones; without these
-    the undefended ones; without both the DP-SGD ones. A label whose replicates are judged differently is undecided.
+    Controls are left out, and count as no trial. Of each data set one kind of trials is judged: all but the undefended and the
+    DP-SGD ones; without these the undefended ones; without both the DP-SGD ones. A label whose replicates are judged differently is
+    undecided; the printed figures are those of its first row.
     """
     rows = [row for row in trials if not row.get("control")]
     on_data: dict[Any, list[Row]] = {}
@@ -84,7 +87,8 @@ def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
-    """Yield one sentence on the trials that are undecided, doubtful or missing; none without such trials."""
+    """Yield one sentence on the trials that are undecided, doubtful or missing; none without such trials. `found`: kind (as of
+    `judge`) → trials."""
     parts = []
     if found["undecided"]:
         parts.append(f"undecided, since the intervals leave it open: {_list(found['undecided'])}")
@@ -115,9 +119,9 @@ def _figures(row: Row) -> tuple[float | None, ...]:
 
 
 def judge(row: Row, reference: Row | None) -> str:
-    """How a trial's leakage compares with the reference's, as one word. Its interval against the upper end of the reference's:
-    "more" if it lies above that end, "no more" if it does not reach beyond it, else "undecided", also where a figure is missing.
-    "missing": the trial has no attack; "doubtful": it has doubts (`doubts_of`).
+    """How a trial's leakage compares with the reference's: "missing" if the trial has no attack; else "doubtful" if it has doubts
+    (`doubts_of`); else by its interval and the upper end of the reference's interval "more" if it lies above that end, "no more" if
+    it does not reach beyond it, "undecided" otherwise and where a figure is missing.
 
     Without a reference the FPR, the leakage of guessing, stands for that end, and no trial is "no more".
     """
@@ -184,7 +188,7 @@ def _is_or_are(rows: Sequence[Row], one: str, several: str) -> str:
 
 def count_verdicts(claims: Sequence[Row]) -> str:
     """Counts of verdicts, corrected for testing all claims of the study, those that occur: `4 claims: 1 supported, 3 undecided`.
-    Where the verdicts of each claim tested alone differ, also their counts."""
+    Where the counts of the verdicts of each claim tested alone are others, also these."""
     together = _count([verdict_of(claim) for claim in claims])
     alone = _count([claim.get("verdict") or verdict_of(claim) for claim in claims])
     differ = "" if together == alone else f" (Holm's correction over all of them; each alone: {alone})"
@@ -198,11 +202,12 @@ def _count(verdicts: Sequence[str]) -> str:
 
 
 def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> str:
-    """The measured effect of a claim as a sentence: sides, effect with unit and interval, and the number of pairs of trials if
-    there are several. Without an effect "not resolvable" if pairs were compared, else "not tested yet".
+    """The measured effect of a claim as a sentence without a full stop: sides, effect with unit and interval, and, if several pairs
+    of trials were compared, their number and of how many of them the claim speaks. Without an effect "not resolvable" if pairs were
+    compared, else "not tested yet".
 
-    `pairs`: the claim's rows of `claim_pair`, of which the one that decides names the sides. `labels`: address of a trial → its
-    name.
+    `claim`: a row of the view `claim`. `pairs`: the claim's rows of `claim_pair`; the one that decides (else the first) names the
+    sides, which without any are "the left side" and "the right side". `labels`: address of a trial → its name.
     """
     if claim["effect"] is None:
         return "not resolvable" if claim.get("compared") else "not tested yet"

@@ -123,7 +123,8 @@ def latex_table(
 
 def describe_comparison(trials: Sequence[Row]) -> str:
     """A caption for the trials (rows of the view `comparison`): definition of leakage, meaning of brackets and bold, numbers of
-    models and scores behind the figures; several values are joined by "or", "unknown" stands for none."""
+    models and scores behind the figures. Several values are joined by "or"; "unknown" stands for none, for no FPR "the
+    declared"."""
 
     def say(name: str) -> str:
         values = sorted({value for row in trials if (value := row[name]) is not None})
@@ -160,7 +161,8 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
     """The table as text in the format `how`: csv, json (a list of objects), markdown, html; any other `how` is a table for the
     terminal, with the number of rows (`_align`). Missing values, and in json and csv numbers that are not finite, are null in json,
-    empty in csv, NULL in markdown and html, and `null` in the terminal's table. A `Best` is bold in markdown and html."""
+    empty in csv, NULL in markdown and html, and `null` in the terminal's table. Floats keep all digits in json and csv, and have
+    four significant ones elsewhere. A `Best` is bold in markdown and html."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)

@@ -34,7 +34,7 @@ ELSEWHERE = {"made_elsewhere": True}
 
 def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
     """Import one file of images or logits; SynthcError where it cannot be read, has changed since the study was compiled, or is not
-    valid.
+    valid; further errors as of `private_set`.
 
     The product of images has the file `set`, and where the arm declares `private_origins` also `audit`, as of `as_product`; that of
     logits is as of `_logits`. `inputs` and `device` are not used.
@@ -72,7 +72,7 @@ def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tenso
 
 def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
     """The product from the user's logits, which are in the order of `queries.npz`: views of canaries, views of z samples, test
-    images. SynthcError where one is not finite, and as of `_seconds`.
+    images; their number was checked by the compiler. SynthcError where one is not finite, and as of `_seconds`.
 
     Files: `answers` (`canary`, and `z/GROUP` for each group), image × view × class, float32; `test` (`correct`), uint8 for each
     test image. Metrics: `test_accuracy`, those of `canary_accuracy` on the first view, and that of `_seconds`.

@@ -34,7 +34,8 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
 
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where the release has origins; `model` = the
     student, where the method trains one. Files of a generator: `generator`; of a base: `base`. Metrics of a set: those of
-    `as_product`, `seconds`, and those of `reported` for a student. Errors as of `synthesize` and `function_of`.
+    `as_product`, `seconds` (of the method's call), and those of `reported` for a student. Errors as of `synthesize`, `function_of`,
+    `surroundings` and `private_set`; those of the method pass.
     """
     if isinstance(work, TrainShared):
         return _shared(work, device)
@@ -57,8 +58,9 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
 
 
 def _shared(work: TrainShared, device: torch.device) -> Product:
-    """The product with the base of all shadows' generators: trained on the public set, or read from a folder. Errors as of the
-    method's `train_shared`, and of `function_of`."""
+    """The product with the base of all shadows' generators: trained on the public set, or read from a folder. The method's
+    surroundings have a card of shape and classes alone (no name, mean or std). Errors as of the method's `train_shared`, of
+    `function_of`, and of `load` for the public set."""
     public = load(work.public).pool if work.public else None
     card = Card("", 0, 0, work.classes, work.shape, (), (), "", "")  # a base may depend on shape and classes alone
     around = Surroundings(card=card, seeds=Seeds(work.seed, 0, None), device=device, expected_size=len(public or ()))
@@ -114,8 +116,8 @@ def as_product(release: Release, private: PrivateSet, who: Private, *measured: M
 
 
 def surroundings(private: Private, device: torch.device, base: Artifact | None = None) -> Surroundings:
-    """The inputs of a method besides the private set, for one shadow: all public or independent of the data. SynthcError where the
-    public set cannot be loaded (see `load`)."""
+    """The inputs of a method besides the private set, for one shadow: all public or independent of the data. Errors as of `load`
+    for the public set, and as of `roles_of`."""
     population = private.population
     return Surroundings(
         card=population.dataset.card,

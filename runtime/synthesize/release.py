@@ -34,12 +34,13 @@ class Surroundings:
     card: Card
     """Classes, shape, public mean and std (grey levels 0..1) of the images as used here."""
     seeds: Seeds
-    """Random streams of this shadow: `seeds("dm/real batches")`, named by method and use."""
+    """Random streams of this shadow: `seeds("dm/real batches")`, named by method and use. For a base: streams that all shadows
+    share."""
     device: torch.device
     expected_size: int
-    """Mean size of a private set over memberships: public, unlike the size of this one."""
+    """Mean size of a private set over memberships: public, unlike the size of this one. For a base: the number of public images."""
     public: LabeledImages | None = None
-    """The study's public set at this shape; None if the study names none."""
+    """The study's public set at this shape; None if the study names none, and for a base, which gets it as an argument."""
     base: Artifact | None = None
     """The base of all shadows' generators, from `train_shared`; None without one."""
 

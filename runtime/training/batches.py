@@ -91,6 +91,7 @@ class Batch:
     down: Tensor
     """batch, int64: first row of the crop from the padded image, 0..2·shift."""
     right: Tensor
+    """batch, int64: first column of the crop, likewise."""
     mirror: Tensor
     """batch, bool: whether the image is mirrored."""
 
@@ -102,8 +103,8 @@ class Batch:
 
 
 def presentations(training: Training) -> Iterator[Batch]:
-    """Full batches from successive random orders of the samples, one for each iteration. A batch may span epochs; a
-    sample occurs in it more than once where it does, or where the set is smaller than the batch."""
+    """Yield full batches from successive random orders of the samples, one for each iteration. A sample may occur more than once in
+    a batch that spans epochs, and does where the set is smaller than the batch."""
     samples, size = len(training.labels), training.recipe.batch_size
     order, moves = training.stream("order"), training.stream("augment")
     span = 2 * training.recipe.augment.shift + 1
@@ -184,8 +185,8 @@ def descend(
 
 
 class EMA(nn.Module):
-    """Exponential moving average of a net's weights and running statistics, whose decay at step t (from 1) is at most (1 + t) / (10
-    + t)."""
+    """Exponential moving average of a net's weights and running statistics (the floating-point tensors of its state), whose decay
+    at step t (from 1) is at most (1 + t) / (10 + t)."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Prod
     without DP-SGD: the log of training (see `Dynamics`). Metrics: those of `_metrics`; with DP-SGD also those of
     `Mechanism.metrics`.
 
-    Errors as of `build`, and of `fit` or (DP-SGD) of `new_mechanism` and `fit_privately`.
+    Errors as of `private_set`, of `build`, and of `fit` or (DP-SGD) of `new_mechanism` and `fit_privately`.
     """
     private = work.private
     if "set" in inputs:
@@ -64,8 +64,8 @@ def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Prod
 
 
 def _metrics(fitted: Fitted, private: Private, training: Training) -> Iterator[Metric]:
-    """Metrics of a trained classifier: accuracy on its training images (against the largest of soft labels), those of `reported`,
-    the training loss if there is one, seconds, images seen, and images per second."""
+    """Metrics of a trained classifier: `train_accuracy`, on its training images (against the largest of soft labels); those of
+    `reported`; `train_loss`, if there is one; `seconds` of training; `images_seen`; and `images_per_second`."""
     labels, card, device = training.labels, training.card, training.device
     hard = labels if labels.dim() == 1 else labels.argmax(1)
     yield Metric("train_accuracy", accuracy(fitted.net, training.images, hard, card, device), n=len(hard))

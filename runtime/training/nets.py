@@ -75,8 +75,8 @@ def to_device(net: Net, device: torch.device) -> Net:
 def reset(net: nn.Module, generator: torch.Generator) -> None:
     """Draw new initial weights, in place, and reset the running statistics of batch norm.
 
-    Convolutions and linear layers: He et al. 2015, normal, fan in; the last layer uniform in ±1/sqrt(fan in), as torch's default;
-    biases zero; norms the identity.
+    Convolutions and linear layers: He et al. 2015, normal, fan in; the last layer (`net.head`) uniform in ±1/sqrt(fan in), as
+    torch's default; biases zero; batch and group norms the identity. Other kinds of layers are left as they are.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -155,7 +155,8 @@ def _small(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 
 
 def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """The ConvNet usual in dataset distillation (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool.
+    """The trunk, with flat output, of the ConvNet usual in dataset distillation (Gidaris and Komodakis 2018), and its number of
+    features: blocks of convolution, norm, ReLU, 2×2 average pool.
 
     `depth` None: three blocks, or as many as the images can be halved; SynthcError for a greater `depth` than they can. As in
     dataset condensation (Zhao et al. 2021): the convolutions keep their biases, and the first one pads images of 28×28 to 32×32, so
@@ -177,8 +178,8 @@ def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 
 
 def _resnet9(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """A ResNet-9 as in airbench: a 2×2 convolution and GELU, then three groups of convolution, pool, norm, GELU, convolution, norm,
-    GELU, then a global max pool.
+    """The trunk, with flat output, of a ResNet-9 as in airbench, and its number of features: a 2×2 convolution and GELU, then three
+    groups of convolution, pool, norm, GELU, convolution, norm, GELU, then a global max pool.
 
     A group whose input has fewer than 4 pixels a side has no pool. Widths w, 4w, 4w (64, 256, 256 in the original); its whitening
     of private images is left out.
@@ -212,8 +213,9 @@ class _Residual(nn.Module):
 
 
 def _residual(recipe: Recipe, shape: Shape, stem: int, widths: tuple[int, ...], blocks: int) -> tuple[nn.Module, int]:
-    """A trunk of a convolution to `stem` channels and one group of `blocks` residual blocks for each of `widths`; each group but
-    the first halves the size. SynthcError where instance norm would have a single pixel to normalise."""
+    """A trunk with flat output, and its number of features: a convolution to `stem` channels, one group of `blocks` residual blocks
+    for each of `widths`, and a global average pool; each group but the first halves the size. SynthcError where instance norm would
+    have a single pixel to normalise."""
     norm = _norm(recipe)
     if recipe.norm == "instance" and min(shape[1:]) <= 2 ** (len(widths) - 1):
         raise SynthcError(f"{recipe.net}: ends in one pixel at {shape[1]}×{shape[2]}, which instance norm makes zero; use group")
@@ -227,14 +229,15 @@ def _residual(recipe: Recipe, shape: Shape, stem: int, widths: tuple[int, ...], 
 
 
 def _resnet18(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """ResNet-18 for small images: 3×3 stem without a pool, pre-activation; width 64 is the usual one. Errors as of `_residual`."""
+    """The trunk, with flat output, of ResNet-18 for small images, and its number of features: 3×3 stem without a pool,
+    pre-activation; width 64 is the usual one. Errors as of `_residual`."""
     w = recipe.width
     return _residual(recipe, shape, w, (w, 2 * w, 4 * w, 8 * w), 2)
 
 
 def _wrn(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """WRN-depth-k with width = 16 k: `width: 64` and depth 16 (the default) are WRN-16-4. SynthcError for a depth below 10 or not
-    4 + 6 × blocks, and as of `_residual`."""
+    """The trunk, with flat output, of WRN-depth-k with width = 16 k, and its number of features: `width: 64` and depth 16 (the
+    default) are WRN-16-4. SynthcError for a depth below 10 or not 4 + 6 × blocks, and as of `_residual`."""
     depth, w = recipe.depth or 16, recipe.width
     if depth < 10 or (depth - 4) % 6:
         raise SynthcError(f"wrn: the depth is 6 × blocks + 4 (10, 16, 22, 28, 40); {depth} is not")
@@ -242,7 +245,7 @@ def _wrn(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 
 
 def _mlp(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """Hidden layers of `width` units (two, or `depth`) with ReLU; no norm."""
+    """A trunk of hidden layers of `width` units (two, or `depth`) with ReLU, no norm; and its number of features, `width`."""
     layers: list[nn.Module] = [nn.Flatten()]
     inputs = math.prod(shape)
     for _ in range(recipe.depth or 2):

@@ -44,7 +44,8 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device
 
 
 def reported(net: Classifier, private: Private, card: Card, device: torch.device) -> Iterator[Metric]:
-    """Metrics: accuracy on the test set, and on each group of canaries, members and non-members apart (see `canary_accuracy`)."""
+    """Metrics: `test_accuracy`, and the accuracy on each group of canaries, members and non-members apart (see `canary_accuracy`).
+    The net is moved to `device`. Errors as of `roles_of`."""
     parts = roles_of(private.population)
     yield Metric("test_accuracy", accuracy(net, parts.test.images, parts.test.labels, card, device), n=len(parts.test))
     said = [logits(net, group.images, card, device) for group in parts.groups]

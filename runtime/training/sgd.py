@@ -16,7 +16,7 @@ from runtime.training.nets import Classifier, to_device
 
 def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitted:
     """Train `net` in place by SGD on hard or soft labels; it stays on the device, in train mode. With `dynamics`, log every
-    sample's correctness, margin and EL2N.
+    sample's correctness, margin and EL2N (see `Dynamics`); else the result's `dynamics` is None.
 
     Every batch is full: a batch may span two epochs, and a set smaller than a batch is repeated within it. Diverged if the loss is
     not finite at step 100, 200, … (counted from 1) or in the mean over the last epoch.

@@ -32,8 +32,11 @@ class AugmentParams:
     hole: Tensor
     """map × 4: first row, end row, first column, end column of the cutout; may lie partly outside."""
     brightness: Tensor
+    """map: added to normalised pixels."""
     saturation: Tensor
+    """map: factor on differences from the mean over channels."""
     contrast: Tensor
+    """map: factor on differences from the mean of the image."""
 
     def __len__(self) -> int:
         return len(self.affine)
@@ -111,7 +114,7 @@ def transform(images: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, card: Card, draws: torch.Generator, black: Tensor) -> Tensor:
-    """Images under maps drawn here, one per image."""
+    """Images (n × c × h × w, normalised) under maps drawn here, one per image; further as of `transform`."""
     return transform(images, sample(len(images), card, draws).to(images.device), black)
 
 

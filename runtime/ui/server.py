@@ -53,8 +53,8 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses HTTP requests for another host or origin than `hosts` (HOST:PORT), with status 403, and adds
-    `HEADERS` to every response."""
+    """ASGI middleware that refuses, with status 403, HTTP requests whose host is not among `hosts` (HOST:PORT), or which name an
+    origin that is not, and adds `HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
         self.app, self.hosts = app, hosts
@@ -108,7 +108,7 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
 
 
 def vega() -> str:
-    """The script that draws charts, made at the first call; a call meanwhile waits for it."""
+    """The script that draws charts (`page.bundle`), made at the first call; a call meanwhile waits for it."""
     with _making_vega:
         return page_of_charts.bundle()
 

@@ -92,9 +92,9 @@ class Kept:
 
 
 def read_state(source: Source, run: str | None = None, kept: Kept | None = None) -> dict[str, Any]:
-    """Progress, board, comparison, claims, failures, SQL of questions and descriptions of charts, by name, for the run `run`, or
-    for the one that began last where `run` is None or not the latest of its study and profile; `runs` lists the latest run of each,
-    newest first. `kept` is read and updated.
+    """Progress, board, comparison, claims, `sets` (trials that make a synthetic set), failures, SQL of questions and descriptions
+    of charts, by name, for the run `run`, or for the one that began last where `run` is None or not the latest of its study and
+    profile; `runs` lists the latest run of each, newest first. `kept` is read and updated.
 
     In JSON's types alone. Without a database, or with one without runs, only `version` and an empty list `runs`. SynthcError for a
     database that cannot be read.
@@ -155,9 +155,9 @@ def _elapsed(run: dict[str, Any]) -> float:
 
 
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
-    """A chart of the study of `run` as a Vega-Lite specification with CSS variables as colours. The charts in FOLLOW show `trial`
-    alone, where one is given; the others show all trials. SynthcError where there is no such chart or run, or the database is
-    missing or cannot be read."""
+    """A chart of the study of `run`, with the figures of the study's latest run, as a Vega-Lite specification with CSS variables as
+    colours. The charts in FOLLOW show `trial` alone, where one is given; the others show all trials. SynthcError where there is no
+    such chart or run, the study has more data sets than a chart has room for, or the database is missing or cannot be read."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
         found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")
@@ -204,7 +204,8 @@ _sheets = threading.Lock()
 
 def read_sheet(source: Source, run: str, trial: str) -> bytes | None:
     """A contact sheet of a trial's synthetic images (of shadow 0) as PNG; None where there are none, for an unknown run or trial,
-    and where they may be private images and `source.with_private` is False. SynthcError for a database that cannot be read."""
+    and where they may be private images and `source.with_private` is False. SynthcError for a database that cannot be read; further
+    errors as of `make_sheet`."""
     with open_read_only(source.database) as query:
         sets = _rows(query, SETS.format(run=f"run = {literal(run)}"))
     found = next((row for row in sets if row["trial"] == trial), None)

@@ -98,16 +98,16 @@ class Estimate:
 
 
 def pace_of(past: Mapping[str, Past]) -> float | None:
-    """Measured seconds per guessed second over all operations that were run before, each with the weight of its guess; None
-    without any."""
+    """Measured seconds per guessed second: the mean of `Past.seconds` over all operations that were run before, weighted by
+    `Past.guessed`, whatever the number of their tasks; None where the weights add up to 0, as without any operation."""
     weight = sum(before.guessed for before in past.values())
     return sum(before.guessed * before.seconds for before in past.values()) / weight if weight else None
 
 
 def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int, pace: float = 1.0) -> Estimate:
     """Estimate the cost of `to_run` (id → task), which is in topological order, on `workers` workers, at least 1. `past` maps names
-    of operations to measured costs, `pace` is seconds per guessed second of other operations; `plan` is not read. Memory is that of
-    the largest operation for each worker that has a task."""
+    of operations to measured costs, `pace` is seconds per guessed second of other operations; `plan` is not read. Memory is the
+    largest that `past` has for an operation to run (WORKER_MB if it has none of them), times the number of workers with a task."""
     costs = expect(to_run, past, pace)
     seconds = {id: cost.seconds for id, cost in costs.items()}
     rank = upward_rank(to_run, lambda task: seconds[task.id])
@@ -118,7 +118,7 @@ def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], w
 
 def expect(to_run: Mapping[str, Task], past: Mapping[str, Past], pace: float = 1.0) -> dict[str, Expected]:
     """Task id → expected cost: the guess, times the ratios of the operation's measured costs in `past` (by name of operation) if it
-    is there, else seconds times `pace`."""
+    is there, else seconds times `pace`. GPU memory without a measured ratio is as guessed."""
     costs: dict[str, Expected] = {}
     alike: dict[Any, Expected] = {}
     for id, task in to_run.items():

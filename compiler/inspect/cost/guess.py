@@ -68,7 +68,7 @@ def disk_mb(work: Work) -> float:
 
 
 def _computed(work: Work) -> Cost:
-    """Guessed cost of what the operation computes, without the overhead of a task."""
+    """Guessed cost of what the operation computes, without the overhead of a task; 0 for imports and other operations."""
     match work:
         case TrainClassifier():
             return _training(work)

@@ -12,9 +12,9 @@ from runtime.audit.attacks.lira import Likelihood
 
 def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
     """The attack as a function from membership to scores (see `Score`); None where no denoiser was queried for this signal, or
-    where the variant is `minus_base` and the base was not queried for it. `threshold` and `minus_base` score by the signal itself,
-    mean over noise levels, whatever the membership and `paired`; other variants are a `Likelihood`. `paired`: as in `ShadowPool`.
-    ValueError for a signal that is not finite."""
+    where the variant is `minus_base` and the base was not queried for it. The scores of `threshold` are the signal itself, those of
+    `minus_base` the signal minus the base's, mean over noise levels, whatever the membership; other variants are a `Likelihood`.
+    `paired`: as in `ShadowPool`. ValueError for a signal that is not finite."""
     signal = _signal(answers, how.signal)
     if signal is None or how.variant not in ("threshold", "minus_base"):
         return None if signal is None else Likelihood(signal, paired, how.variant)

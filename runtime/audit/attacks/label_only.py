@@ -67,9 +67,9 @@ def _with_constant(correct: np.ndarray) -> np.ndarray:
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """n × feature: weights of n ridge logistic regressions after at most `MAX_STEPS` Newton steps, each of at most 5 in any weight,
-    converged or not. x: n × model × feature, of which the last is the constant, with a penalty of only 1e-6; y: n × model, 0 or
-    1."""
+    """n × feature: weights of n ridge logistic regressions (summed loss plus `PENALTY` / 2 times the squared weights) after at most
+    `MAX_STEPS` Newton steps, each of at most 5 in any weight, converged or not. x: n × model × feature, of which the last is the
+    constant, with a penalty of only 1e-6; y: n × model, 0 or 1."""
     weights = np.zeros((x.shape[0], x.shape[2]))
     penalty = PENALTY * np.eye(x.shape[2])
     penalty[-1, -1] = 1e-6  # the constant is not shrunk; a trace of penalty keeps one-sided data finite

@@ -131,8 +131,8 @@ def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoment
 
 
 def _side(center: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
-    """Moments over the models in `chosen` (canary × model, bool), for every target without it and the model left out with it.
-    `centred`: canary × view × model, the signal minus `center`."""
+    """Moments of the signal over the models in `chosen` (canary × model, bool), for every target without it and the model left out
+    with it. `centred`: canary × view × model, the signal minus `center` (canary × view × 1), which is added to the means again."""
     mask = chosen[:, None, :].astype(np.float64)
     count, ours = pool.without_target(mask), mask * centred
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -116,7 +116,8 @@ class Report:
 
 def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
     """Audit the arrays of a file by the attacks that the settings name, or by all that apply; SynthcError where the settings do not
-    fit the arrays (`_checked_design`), or an attack that they name does not apply or leaves members or non-members without a score.
+    fit the arrays (`_checked_design`), or an attack that they name does not apply or leaves members or non-members without a score;
+    KeyError as of `applicable`.
 
     `on_result` is called with the result of each attack in the report, in turn: all results together may not fit into memory.
     """

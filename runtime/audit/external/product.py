@@ -35,7 +35,7 @@ def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:
 def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Report, Product]:
     """The audit's report and its artifact: files `scores`, `roc`, `risk` and `canaries`, metrics, and notes, among them the report
     as JSON. The headline attack is LiRA where the report has it, else the report's first attack; raw scores are kept of the first
-    attacks alone, at most MAX_SCORES_KEPT in all. SynthcError as of `audit`."""
+    attacks alone, at most MAX_SCORES_KEPT in all. Errors as of `audit`."""
     scope, answers = scope_of(evidence, settings, design_of(evidence, settings.membership)), answers_of(evidence)
     kept = Kept.of(scope, MAX_SCORES_KEPT)
     leakage: list[Metric] = []

@@ -20,7 +20,8 @@ from runtime.training.scoring import correct, logits
 def perform(work: QueryClassifier, inputs: Inputs, device: torch.device) -> Product:
     """Query the classifier of the need `model`. File `answers`: `canary` = canary × view × class (the groups one after the other),
     `z/<group>` = z sample × view × class; logits, float32. File `test`: `correct` = test image, uint8, 1 where the prediction is
-    correct, else 0. Metric `test_accuracy`, the share of correct ones."""
+    correct, else 0. Metric `test_accuracy`, the share of correct ones. Corrupt where the model's file is damaged; errors as of
+    `roles_of` and `restored`."""
     population = work.private.population
     card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))

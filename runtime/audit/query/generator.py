@@ -48,7 +48,7 @@ POWER = 4
 
 @dataclass(frozen=True)
 class Probe:
-    """A denoiser and the canaries, encoded, that it is queried about."""
+    """A denoiser and the canaries, encoded, that it is queried about. `seed`: of the noises."""
 
     net: Net
     scheduler: Any
@@ -89,7 +89,8 @@ def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Produ
 
     File `answers`: for each signal its name → canary (the groups one after the other), float64, for `vector` `vector/0` to
     `vector/9`, one for each noise level; with `work.base`, if the denoiser has a base, the same of the base under names that begin
-    with `base/`. Note `one_model`, true, only where the base was not tuned, so that all shadows query the same model.
+    with `base/`. Note `one_model`, true, only where the base was not tuned, so that all shadows query the same model. Corrupt where
+    a file of the needs is damaged; errors as of `roles_of`, `surroundings` and `restored`.
     """
     assert isinstance(work.how, Denoiser)
     population = work.private.population
@@ -146,12 +147,12 @@ def loss(probe: Probe) -> Tensor:
 
 
 def vector(probe: Probe) -> Tensor:
-    """level × canary: minus the denoising error, mean over `NOISES` noises, at each of LEVELS levels, from the least noise on."""
+    """level × canary: minus the denoising error, mean over `NOISES` noises, at LEVELS levels, ascending in equal steps from 0."""
     return -torch.stack([_mean_error(probe, level * probe.top // LEVELS) for level in range(LEVELS)])
 
 
 def _mean_error(probe: Probe, level: int) -> Tensor:
-    """canary: denoising error at a level, mean over `NOISES` noises."""
+    """canary: denoising error at the noise level `level` (an index), mean over `NOISES` noises."""
     pairs = zip(range(NOISES), probe.noises(f"denoising query/level {level}"), strict=False)
     return torch.stack([probe.errors(level, noise) for _, noise in pairs]).mean(0)
 

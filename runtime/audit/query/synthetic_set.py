@@ -32,7 +32,8 @@ def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
     −log(d + DISTANCE_OFFSET) of the Euclidean distance d to the nearest released image, between normalised images or between their
     `random_features`; with several views also the same for the nearest of the views, such as `pixel/9q` and `feature/9q` for nine.
     Where the set's origins are recorded (its file `audit`) also `selected` = canary, uint8: 1 where an image of the set is or began
-    as the canary, else 0. SynthcError for images that cannot be halved twice, of which there are no features.
+    as the canary, else 0. SynthcError for images that cannot be halved twice, of which there are no features, for data that cannot
+    be loaded, and (Corrupt) where a file of the set is damaged.
 
     File `nearest`: `images` = canary × channels × height × width, uint8: the released image nearest to the plain canary by pixels.
 

@@ -124,9 +124,9 @@ def read_resamples(
     strict: bool = False,
 ) -> Readings:
     """TPR at each FPR, AUC and balanced accuracy of every resample. `scores` (higher = member), `member`: canary × shadow.
-
-    `there` (canary × shadow, bool): the scores that count. `strict`: see `tpr_at`. A figure is NaN on a resample without members or
-    without non-members, a TPR also where it is not resolvable there. ValueError for NaN among the scores that count, and for none.
+    `there` (canary × shadow, bool): the scores that count; None for all. `strict`: see `tpr_at`. A figure is NaN on a resample
+    without members or without non-members, a TPR also where it is not resolvable there. ValueError for NaN among the scores that
+    count, and for none.
     """
     shadows = np.shape(scores)[1]
     flat, sides = check_scores(scores, member) if there is None else check_scores(scores[there], member[there])
@@ -333,10 +333,11 @@ def uncertainty(
     """Uncertainty of a figure with the estimate `value`; None where `value` is None or not finite, and where fewer than half of
     the resamples give a figure that is finite on the scale.
 
-    The variance is that of the resamples, times n / (n − 1) for n units. Where models are few, it is the models' jackknife variance
-    plus that of resampling canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with
-    Satterthwaite's degrees of freedom (1946). To it is added the variance due to refitting the attack: `fits` if given, else by
-    `variance_of_fits`. `trials`: units behind the figure, if not all canaries.
+    The variance is that of the resamples, times n / (n − 1), with n − 1 degrees of freedom; n is the number of canaries, or that of
+    models (or pairs) if these are resampled and fewer. Where models are few, it is the models' jackknife variance plus that of
+    resampling canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's
+    degrees of freedom (1946), at least n − 1. To it is added the variance due to refitting the attack: `fits` if given, else by
+    `variance_of_fits`. `trials`: number of units behind the figure, by default of distinct canaries.
     """
     trials = resamples.units if trials is None else trials
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -362,7 +363,7 @@ def uncertainty(
 def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> float:
     """The variance that refitting the attack adds, on `scale`: that of the jackknife over blocks of canaries with the attack fitted
     anew, minus that of the jackknife with the fits as they were. At least 0; 0 without `spread.refits`, and where either jackknife
-    has fewer than two finite values."""
+    has fewer than two finite values. `trials`: number of units behind the figure, which the scale uses."""
     if spread.refits is None:
         return 0.0
     anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)
@@ -370,7 +371,7 @@ def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> fl
 
 
 def _variance(values: np.ndarray) -> float | None:
-    """Variance of the finite values; None where there are none, or fewer than half are finite."""
+    """Variance (divided by n) of the finite values; None where there are none, or fewer than half are finite."""
     there = values[np.isfinite(values)]
     return float(there.var()) if len(there) and 2 * len(there) >= len(values) else None
 

@@ -55,7 +55,8 @@ def steinke(correct: int, guesses: int, canaries: int, delta: float, p: float = 
 
 
 def steinke_p_value(epsilon: float, correct: int, guesses: int, canaries: int, delta: float) -> float:
-    """Upper bound on the probability of at least `correct` right guesses under (epsilon, delta)-DP."""
+    """Upper bound, at most 1, on the probability of at least `correct` right guesses, of `guesses` about `canaries` fair coins,
+    under (epsilon, delta)-DP. The counts are not checked."""
     q = 1 / (1 + math.exp(-epsilon))
     tail = float(betainc(correct, guesses - correct + 1, q)) if correct else 1.0
     if delta == 0 or correct == 0:

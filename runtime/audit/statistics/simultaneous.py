@@ -44,13 +44,14 @@ class Evidence:
 
 def weakest(parts: Sequence[Evidence]) -> Evidence:
     """The part with the smallest statistic (of equal ones the first): the intersection-union test of "all of these hold" (Berger
-    1982)."""
+    1982). ValueError without parts."""
     return min(parts, key=lambda part: part.score)
 
 
 def strongest(parts: Sequence[Evidence]) -> Evidence:
     """The test of "at least one of these holds": the largest statistic, with its p-value multiplied by the number of parts and
-    capped at 1 (Bonferroni), in the data and in every resample; its name is that of the part with the largest statistic."""
+    capped at 1 (Bonferroni), in the data and in every resample; its name is that of the part with the largest statistic.
+    ValueError without parts."""
 
     def paid(score: np.ndarray | float) -> np.ndarray:
         return stats.norm.isf(np.minimum(1.0, len(parts) * stats.norm.sf(score)))

@@ -39,7 +39,8 @@ class Bound:
     note: str
     """Conditions that the bound must be quoted with; where there is none, the reason."""
     n: int = 0
-    """Number of canaries that the guesses were chosen from, or of models."""
+    """Of one run, the number of the target's scored canaries, or of those that the guesses were chosen from; of many runs, the
+    number of models that the threshold was tested on, 0 where no bound may be stated."""
     how: Mapping[str, float] = field(default_factory=dict)
     """confidence and delta; of one run target, k_plus (canaries called members) and k_minus; of many runs threshold, members,
     non_members."""
@@ -114,7 +115,8 @@ def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndar
 
 def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndarray], float]:
     """For the null control, a function of scores and membership (canary × shadow): 1 where a one-run bound of the target is above
-    zero, by any of BOUNDS, 0 where none is, NaN where none may be stated or the number of guesses is not preset."""
+    zero, by any of BOUNDS (see `_min_correct_guesses`), 0 where none is, NaN where none may be stated or the number of guesses is
+    not preset."""
 
     def read(scores: np.ndarray, member: np.ndarray) -> float:
         there = ~np.isnan(scores[:, terms.target])
@@ -130,8 +132,8 @@ def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndar
 
 @lru_cache(maxsize=64)
 def _min_correct_guesses(guesses: int, canaries: int, delta: float, error: float) -> int:
-    """The smallest number of correct guesses for which a one-run bound on epsilon, Steinke's or f-DP's, is above zero; one more
-    than `guesses` if none is."""
+    """The smallest number of correct guesses, at least half of `guesses`, for which Steinke's one-run bound on epsilon is above
+    zero, or the f-DP bound rejects mu = 0; one more than `guesses` if there is none."""
     return next(
         (
             correct

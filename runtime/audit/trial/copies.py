@@ -75,7 +75,8 @@ class Nearness:
     def pairs(self, scores: np.ndarray, bar: float | None, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
         """Up to PAIRS_KEPT pairs of each kind, of a canary and the nearest image of a shadow's set, as columns: kind (its index),
         canary (its row among all canaries), shadow, distance (e^−`closeness`), score, canary_image and released_image (uint8).
-        `scores`: canary × shadow, of this group; `bar`: threshold at or above which the attack identifies, None for none."""
+        `scores`: canary × shadow, of this group; `bar`: threshold at or above which the attack identifies, None for none; `inputs`:
+        of the trial, whose files `nearest` hold the images. Corrupt where one of these is damaged."""
         copied = self.copied
         caught = self.member & (scores >= (np.inf if bar is None else bar))
         chosen: list[tuple[int, int, int]] = []

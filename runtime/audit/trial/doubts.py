@@ -169,8 +169,9 @@ def _groups(same: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
     """Doubts where answers are constant (in some shadows and not in all; not grave), inverted, fit another shadow's membership, or
     hardly correlate with the other shadows' answers (grave). All but the first need two shadows whose answers vary, each with four
-    members and four non-members; where all or most shadows together are inverted, that is the last doubt. No doubt is yielded with
-    fewer than `FEW_SAMPLES` samples. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
+    members and four non-members; where all or most shadows together are inverted, that is the last doubt; single inverted shadows
+    are reported only if none fits another's membership. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member:
+    sample × shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:

@@ -67,7 +67,7 @@ class Scope:
     resamples: Callable[[Tried, Group], Resamples]
     conditions: Callable[[Tried, Group], Conditions]
     headline: tuple[Tried | None, ReleaseLevel]
-    """The declared attack and its release level."""
+    """The declared attack, None where there is none, and its release level."""
     one_model: frozenset[ReleaseLevel] = frozenset()
     """Release levels at which all shadows have the same model by design (an untuned base): equal answers raise no doubt there."""
 
@@ -270,9 +270,9 @@ class Kept:
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
-        """Add one attack's result: compute its figures. Its scores (not copied) are left out where their number times the number of
-        attacks added, this one included, exceeds `most_scores`. No other part of the result is kept, so that its memory can be
-        freed."""
+        """Add one attack's result: compute its figures. That of the headline attack also sets `headline_column`, and its ROC has a
+        confidence band. Scores (not copied) are left out where their number times the number of attacks added, this one included,
+        exceeds `most_scores`. No other part of the result is kept, so that its memory can be freed."""
         key, headline = str(len(self.columns)), (result.attack, result.release) == self.scope.headline
         if headline:
             self.headline_column = len(self.columns)

@@ -58,7 +58,8 @@ class AttackMetrics:
     resamples: Resamples
     conditions: Conditions
     refit: Callable[[np.ndarray], np.ndarray] | None = None
-    """Canaries to keep (bool) → their scores with the attack fitted on them alone; None where canaries share no fit."""
+    """Canaries to keep (bool) → their scores with the attack fitted on them alone; None where canaries share no fit, and under
+    `balanced` membership."""
 
     @cached_property
     def scored(self) -> np.ndarray:
@@ -74,11 +75,12 @@ class AttackMetrics:
     @cached_property
     def drawn(self) -> Drawn[Readings]:
         """The TPRs at the FPRs of `terms`, AUC and balanced accuracy on the resamples, with the further readings that intervals
-        need (`bootstrap.Drawn`)."""
+        need (`bootstrap.Drawn`). ValueError where all scores are NaN."""
         return self._drawn(self.terms.fpr, self.scored, self.strict)
 
     def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
-        """Readings of the scores that count (`there`) on the resamples and, where canaries share fits, on refits."""
+        """Readings of the scores that count (`there`) on the resamples and, where there are refits (`_refitted`), without each of
+        their blocks. ValueError where no score counts."""
 
         def read(part: Resamples) -> Readings:
             return read_resamples(self.scores, self.member, fprs, part, there, strict)
@@ -95,8 +97,8 @@ class AttackMetrics:
 
     @cached_property
     def _refitted(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them; [] where
-        canaries share no fit, or distinct canaries are fewer than two or more than `MOST_REFITTED`."""
+        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them; [] without
+        `refit`, and where distinct canaries are fewer than two or more than `MOST_REFITTED`."""
         units = self.resamples.units
         if self.refit is None or not 2 <= units <= MOST_REFITTED:
             return []
@@ -219,8 +221,9 @@ class AttackMetrics:
         return names | {"canaries": answers.group.name}
 
     def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:
-        """The TPR at the headline's FPR of the members in each part (name → canary × shadow, bool), against all non-members. `n`:
-        number of these members; 0, and no value, for a part without scored members, or where no non-member is scored."""
+        """For each part (name → canary × shadow, bool) the metric `tpr@fpr=…,<name>`: the TPR of its members at the headline's FPR,
+        against all non-members. `n`: number of these members; 0, and no value, for a part without scored members, or where no
+        non-member is scored."""
         fpr = self.terms.headline_fpr
         for name, kept in parts.items():
             there = self.scored & (~self.member | kept)

@@ -19,7 +19,7 @@ from runtime.store.artifacts import Artifact
 
 def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float, float] | None:
     """(epsilon, delta) of the accountant for the pipeline of the target's model, with the audit's delta where none is stated; None
-    where no task of the pipeline states an epsilon (it is not stated above 1e6)."""
+    where no task of the pipeline states an epsilon (it is not stated above 1e6). Corrupt where a record of one is damaged."""
     for artifact in inputs[f"model/{work.target}"].ancestry():
         claimed = artifact.metric("epsilon")
         if claimed is not None:

@@ -71,8 +71,9 @@ class Sets:
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """The audit of a trial. Files: `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow); if stored
     by all shadows `test` (test image × shadow: whether the prediction is correct); and, where a set was made and queried, `pairs`
-    (see `copies`). They hold membership and private images, so no method may read them. Errors as of `measure_attack`;
-    SynthcError as of `_doubts`."""
+    (see `copies`). They hold membership and private images, so no method may read them. Notes: `null_ok`, False where one of the
+    `flags` makes figures invalid, and what describes files and intervals. Errors as of `measure_attack`; SynthcError as of
+    `_doubts`, and (Corrupt) where a file of `inputs` is damaged."""
     groups = roles_of(work.population).groups
     scope = _scope(work, groups, inputs)
     answers = dict(_answers(work, inputs, groups, scope.spans))
@@ -128,7 +129,8 @@ def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence
 
 
 def _scope(work: AttackTrial, groups: tuple[Group, ...], inputs: Mapping[str, Artifact]) -> Scope:
-    """What all attacks of the trial have in common."""
+    """What all attacks of the trial have in common; the headline attack is that of `declared`, or None. ValueError for an odd
+    number of shadows in pairs."""
     named, both = declared(work.attacks, work.headline), _resamples(work, groups)
 
     def resamples(attack: Tried, group: Group) -> Resamples:
@@ -268,7 +270,7 @@ def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamp
 
 def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) -> np.ndarray | None:
     """canary × shadow, bool: whether an image of the shadow's set is the canary or was initialised from it; None where some shadow
-    has no set, or its images have no such origin."""
+    has no set, or its images have no such origin. `canaries`: number of all canaries. Corrupt where a file of a set is damaged."""
     used = np.zeros((canaries, work.shadows), dtype=bool)
     for shadow in range(work.shadows):
         made = inputs.get(f"synthesize/{shadow}")
@@ -323,7 +325,8 @@ def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]],
 
 
 def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list[dict[str, Tensor]]:
-    """For each shadow, the tensors of the file `answers` of its task in this role; [] unless every shadow has one."""
+    """For each shadow, the tensors of the file `answers` of its task in this role; [] unless every shadow has one. Corrupt where
+    one is damaged."""
     roles = [f"{role}/{shadow}" for shadow in range(work.shadows)]
     return [inputs[name].tensors("answers") for name in roles] if all(name in inputs for name in roles) else []
 

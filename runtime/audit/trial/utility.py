@@ -36,7 +36,8 @@ PROPORTIONS = (
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
     """The trial's metrics without attack: accuracies on test, training and canary images, that of the commonest class
     (`chance_accuracy`), METRICS_BY_ROLE of its models and synthetic sets, the accountant's epsilon and noise multiplier of shadow
-    0's pipeline, and seconds (without a value where a task's are not known). What no task states is left out."""
+    0's pipeline, and seconds (without a value where a task's are not known). What no task states is left out. Corrupt where a
+    record or file of a task is damaged."""
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
     made = [
@@ -76,7 +77,8 @@ def _single_records(work: AttackTrial) -> str:
 
 
 def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | None:
-    """test image × shadow, uint8: 1 where the final model's prediction is correct; None where some shadow's answers lack it."""
+    """test image × shadow, uint8: 1 where the final model's prediction is correct; None where some shadow's answers lack it.
+    Corrupt where a file of answers is damaged."""
     asked = [inputs[f"final_model/{shadow}"] for shadow in range(work.shadows)]
     if not all("test" in artifact.stems for artifact in asked):
         return None
@@ -117,7 +119,7 @@ def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[f
 
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
     """Name of a metric, with `/<group>` where it is of a canary group → shadow, float64: seconds and FLOPs of the pipeline, and
-    METRICS_BY_ROLE; those alone that have a value for every shadow."""
+    METRICS_BY_ROLE; those alone that have a value for every shadow. Corrupt where a record of a task is damaged."""
     found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs), "flops": _pipeline_flops(work, inputs)}
     for shadow in range(work.shadows):
         for role, names in METRICS_BY_ROLE.items():

@@ -22,7 +22,8 @@ digits is 10.6 to 63.9 away (median 33), that of 500 Fashion-MNIST images 8.1 to
 @lru_cache(maxsize=4)
 def near_duplicates(population: Population) -> Tensor:
     """canary, bool: whether an image of the fixed part, or another canary, differs from it by at most MAX_RMS_DIFFERENCE. Declared
-    copies of a duplicated canary do not count. The result is cached and shared by callers: do not change it."""
+    copies of a duplicated canary do not count. The result is cached and shared by callers: do not change it. Errors as of
+    `roles_of`."""
     roles = roles_of(population)
     canaries = torch.cat([group.images for group in roles.groups]).flatten(1).to(torch.float32)
     distance, _ = nearest(canaries, roles.fixed.images.flatten(1), torch.float32)

@@ -15,7 +15,7 @@ def query_images(population: Population) -> list[tuple[list[str], Tensor]]:
     """Pairs of names of arrays and the images (n × channels × height × width, uint8) with which models are queried for them:
     `canary` with the canaries of all groups in order, then each distinct z pool with `z/GROUP` of every group that has it.
 
-    Groups of the data set's own images share one z pool, with which a model is queried once.
+    Groups of the data set's own images share one z pool, with which a model is queried once. Errors as of `roles_of`.
     """
     roles = roles_of(population)
     z: dict[int, tuple[list[str], Tensor]] = {}

@@ -42,7 +42,7 @@ class Group:
     z_images: Tensor
     z_labels: Tensor
     copies: int
-    """Number of copies of the canary in a private set that holds it."""
+    """Number of images of the canary, itself included, in a private set that holds it."""
     near_copies: Tensor
     """n × (copies - 1) × channels × height × width, uint8: the further copies."""
 
@@ -52,7 +52,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Roles:
-    """All samples of a study, by role."""
+    """All samples of a study, by role. `test`: the images on which accuracy is measured: those set aside for it, else the official
+    test split, or the validation images where the data set is `judged_on` them."""
 
     fixed: LabeledImages
     groups: tuple[Group, ...]
@@ -148,7 +149,8 @@ def _own_group(
 
 def _foreign_group(name: str, group: CanaryGroup, population: Population, classes: int, public_at: int) -> Group:
     """A group of canaries that are not from the data set, with random labels: images of the public set, from index `public_at` of
-    its permutation on (`ood`), or images of one colour (`blank`)."""
+    its permutation on (`ood`), or images of one colour (`blank`). The z pool is like them; of `ood`, the end of that
+    permutation."""
     draws = numpy_generator(population.seed, None, f"canaries/{name}/labels")
     n, z_pool = group.count, population.z_pool
     if group.kind == "ood":
@@ -185,8 +187,8 @@ def _wrong_labels(labels: Tensor, classes: int, draws: np.random.Generator) -> T
 
 
 def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Tensor:
-    """n × copies × channels × height × width, uint8: each copy is shifted down and right by -1, 0 or 1 pixel (zero-padded), with a
-    uniformly random whole number from -2 to 2 added to each grey value, clamped to 0..255."""
+    """n × copies × channels × height × width, uint8: each copy is shifted down and right by a random -1, 0 or 1 pixel each
+    (zero-padded), with a uniformly random whole number from -2 to 2 added to each grey value, clamped to 0..255."""
     n, (channels, height, width) = len(images), images.shape[1:]
     made = torch.empty(n, copies, channels, height, width, dtype=torch.uint8)
     moves = draws.integers(0, 3, (n, copies, 2))
@@ -200,7 +202,8 @@ def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Ten
 
 def sample_ids(population: Population) -> tuple[Tensor, ...]:
     """For each group, canary × copy, int64: id of each image, the canary itself first. That of an image of the data set is its row
-    in the study's pool (after a subset); other images have ids from the size of the pool on, in the order of `extra_images`."""
+    in the study's pool (after a subset); other images have ids from the size of the pool on, in the order of `extra_images`. Errors
+    as of `roles_of`."""
     beyond, found = len(load(population.dataset).pool), []
     for group in roles_of(population).groups:
         rows = group.samples[:, None] if group.kind not in FOREIGN else group.samples.new_empty(len(group), 0)
@@ -212,8 +215,8 @@ def sample_ids(population: Population) -> tuple[Tensor, ...]:
 
 
 def extra_images(population: Population) -> Tensor:
-    """n × channels × height × width, uint8: images of canaries that are not in the data set, from another source or near copies,
-    by group, then canary, then copy."""
+    """n × channels × height × width, uint8: images of canaries that are not in the data set, from another source or near copies, by
+    group, then canary, then copy; none for groups of the data set without copies. Errors as of `roles_of`."""
     shown = [torch.empty(0, *population.dataset.shape, dtype=torch.uint8)]
     for group in roles_of(population).groups:
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)
@@ -223,7 +226,7 @@ def extra_images(population: Population) -> Tensor:
 
 def expected_size(population: Population) -> int:
     """Number of images of the fixed part and half of all canaries' rows (copies included, rounded down): the nominal size of a
-    private set, independent of membership."""
+    private set, independent of membership. Errors as of `roles_of`."""
     roles = roles_of(population)
     return len(roles.fixed) + sum(len(group) * group.copies for group in roles.groups) // 2
 

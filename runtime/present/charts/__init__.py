@@ -84,7 +84,7 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
     `look.LAYOUTS`); without rows, a chart that says why.
 
     Several studies (`ChartKind.alone`; in a chart with a front, several data sets too) are charts below each other. SynthcError for
-    an unknown chart, and for more than MAX_STUDIES charts below each other.
+    an unknown chart, and for more than MAX_STUDIES charts below each other; KeyError for an unknown layout.
     """
     kind, sizes = kind_of(name), look.LAYOUTS[layout]
     studies: dict[tuple[Any, ...], list[Row]] = {}
@@ -110,7 +110,8 @@ def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: b
     an older file is replaced. Returns a notice on letters that no font here can show, in png and pdf, or "".
 
     SynthcError for a suffix that is none of FORMATS, for a width at which letters would be smaller than MIN_LETTERS points, for any
-    width of html and json, and where the file cannot be written.
+    width of html and json, and where the file cannot be written; for png and pdf subprocess.TimeoutExpired as of
+    `letters.complain_of_missing`. ValueError for numbers that are not finite in html and json (`draw` leaves none).
     """
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:

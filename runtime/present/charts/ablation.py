@@ -80,8 +80,9 @@ def _marks(axis: str, rows: list[Row], everyone: list[Row], layout: Layout, chos
 
 
 def _place_names(points: list[Row], line: float) -> list[Row]:
-    """The points in ascending order, each with the height `name_at` of its name: its value, or more where names would overlap.
-    `line`: height of a line of text on the axis, which goes from 0 to 1."""
+    """Copies of the points in ascending order of `value`, each with the height `name_at` of its name: its value, moved up where
+    names would overlap, and down where it and the names above would not fit below 1. `line`: height of a line of text on the axis,
+    which goes from 0 to 1."""
     ordered = sorted(points, key=lambda point: point["value"])
     heights = list(accumulate((point["value"] for point in ordered), lambda below, value: max(value, below + line)))
     tops = [1 - line * above for above in reversed(range(len(heights)))]  # below these the names above still fit

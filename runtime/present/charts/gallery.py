@@ -38,14 +38,17 @@ class Sheet:
     images: int
     """Number of images in the set."""
     shown: int
+    """Number of images on the sheet; 0 where it is withheld."""
     png: bytes | None
     """The sheet as PNG; None where it is withheld."""
     nearest: bytes | None
-    """A sheet of the private images nearest to each image of the first; only if private images are requested."""
+    """A sheet of the private images nearest to each image of the first; None unless private images are requested and the task
+    had a private set."""
     classes: tuple[int, ...]
-    """Classes of the rows."""
+    """Classes of the rows; () where the sheet is withheld."""
     pairs: bytes | None = None
-    """A sheet of canaries, each above the released image that the audit paired with it; only if private images are requested."""
+    """A sheet of canaries, each above the released image that the audit paired with it; None unless private images are requested
+    and the attack kept pairs."""
     kept: tuple[str, ...] = ()
     """Caption of each double row of `pairs`."""
 
@@ -55,8 +58,9 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
     withheld (`png` None) unless `with_private`; only then are the nearest private images, of the private set of the task, and the
     pairs of the attack `answer` (id) added.
 
-    The store is only read, and nothing in it is unpickled. With `with_private`, SynthcError where the private data set is missing,
-    broken or changed (ValueError for a plug-in's); SafetensorError for a damaged file of tensors.
+    The store is only read, and nothing in it is unpickled. SafetensorError for a damaged file of tensors, ValueError for an id that
+    is none; with `with_private` also SynthcError where the private data set is missing, broken or changed (ValueError for a
+    plug-in's).
     """
     from safetensors.numpy import load_file
 
@@ -163,8 +167,9 @@ def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
-    """A PNG of the images (n × height × width × channels, uint8) in the cells `chosen` (indices, -1 for an empty cell), with one
-    transparent pixel between them, not enlarged."""
+    """A PNG of the images (n × height × width × channels, uint8) in the cells `chosen` (row × column: indices, -1 for an empty
+    cell; at least one row), with one transparent pixel between them, not enlarged. Of images with other than three channels only
+    the first channel is shown, in grey."""
     from PIL import Image
 
     _, high, wide, channels = images.shape
@@ -194,8 +199,8 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 
 
 def read_work(store: Path, task: str) -> Any:
-    """The parameters of a task (id), an instance of its operation's class, from its hashed text; None where the store lacks the
-    task, its record is damaged or cannot be read, or this version lacks their classes."""
+    """The parameters of a task (id), an instance of its operation's class, from its hashed text; None where `task` is no id, the
+    store lacks the task, its record is damaged or cannot be read, or this version lacks their classes."""
     try:
         return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
     except (Corrupt, OSError, ValueError, KeyError, TypeError):

@@ -184,8 +184,8 @@ def choose_paradigm() -> alt.Parameter:
 
 
 def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: float = 12, bounds: str = "full") -> dict[str, Any]:
-    """Concatenate charts as Vega-Lite; their data and selections (one of each name) move to the whole. `spacing`, in points, is
-    between whole charts (`bounds` `full`) or their panels (`flush`).
+    """Concatenate charts (of Altair, or mappings) as a Vega-Lite mapping without `$schema` and `config`; their data and selections
+    (one of each name) move to the whole. `spacing`, in points, is between whole charts (`bounds` `full`) or their panels (`flush`).
 
     Composed here and not by Altair, which copies every part for every whole, and rows of rows instead of `concat`, through which
     Vega-Lite 6.4 does not carry a selection down to its layer.
@@ -228,7 +228,8 @@ def share_axis(channel: Any, field: str, title: str | None, domain: Sequence[flo
 
 
 def names_axis(order: Sequence[str], letters: int) -> alt.Y:
-    """A vertical axis of names in this order, as labels of at most `letters` letters."""
+    """The vertical encoding of the field `name` on an axis of the names `order`, from the top, as labels of at most `letters`
+    letters."""
     axis = alt.Axis(labelLimit=7 * letters, labelExpr=f"truncate(datum.label, {letters})", grid=True, gridDash=[1, 3], ticks=False)
     return alt.Y("name:N", title=None, sort=list(order), scale=alt.Scale(domain=list(order)), axis=axis)
 
@@ -330,8 +331,7 @@ def draw_nothing(message: str, layout: Layout) -> alt.Chart:
 
 def describe_conditions(rows: Sequence[Row], scores: bool = True) -> str:
     """Conditions of figures in words: study (if only one), data, numbers of shadows, groups of canaries, and with `scores` the
-    number of non-member scores. Numbers that differ are a range, other values "several"; "no" stands
-    for what no row has."""
+    number of non-member scores. Whole numbers that differ are a range, other values "several"; "no" stands for what no row has."""
 
     def describe(name: str) -> str:
         values = list(dict.fromkeys(value for row in rows if (value := row.get(name)) is not None))

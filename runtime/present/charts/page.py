@@ -40,7 +40,7 @@ def policy(scripts: Iterable[str]) -> str:
 
 @lru_cache(maxsize=1)
 def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script without external references."""
+    """Vega, Vega-Lite and Vega-Embed as one script without external references, escaped for a script element; cached."""
     kind = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text = vl_convert.javascript_bundle(vl_version=kind)  # type: ignore[call-arg]   # the stub wants a snippet; without one all comes
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

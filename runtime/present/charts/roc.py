@@ -60,9 +60,9 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _marks(rows: list[Row], everyone: list[Row], floor: float, side: float, layout: Layout, chosen: Any, first: bool) -> list[Any]:
-    """Marks of one panel; curves come first, since they carry the selection. `rows`: of the panel's trials; `everyone`: of all, for
-    the grey lines and colours; `first`: whether the panel begins its row, and so has the labels of the vertical axis; `side`: width
-    and height of the panel."""
+    """Marks of one panel; curves come first, since they carry the selection `chosen`. `rows`: of the panel's trials; `everyone`: of
+    all, for the grey lines and colours; `floor`: beginning of both axes, at which smaller rates are drawn; `side`: width and height
+    of the panel; `first`: whether the panel begins its row, and so has the labels of the vertical axis."""
     ticks = [10.0**power for power in range(-5, 1) if 10.0**power >= floor]
     shared: dict[str, Any] = {"scale": alt.Scale(type="log", domain=[floor, 1], nice=False)}
     axis: dict[str, Any] = {"labelExpr": look.PERCENT, "values": ticks, "labelOverlap": "greedy"}
@@ -114,7 +114,8 @@ def _points(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _bands(rows: list[Row], floor: float) -> list[Row]:
-    """Points of the pointwise confidence bands, sorted by trial and FPR; points without an interval are left out."""
+    """Points (`x`, `low`, `high`) of the pointwise confidence bands, sorted by trial and FPR; rates below `floor` are raised to it,
+    points without an interval left out."""
     return [
         {"x": max(row["fpr"], floor), "low": max(row["low"], floor), "high": max(row["high"], floor)}
         | {"key": row["key"], "Paradigm": row["Paradigm"]}
@@ -124,9 +125,9 @@ def _bands(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
-    """The headline's point of each trial with its number; those of several trials, all at the declared FPR, are spread sideways.
-    Trials without a TPR with interval, and ones whose rows are not of the headline's canaries, have none. `side`: width and height
-    of the panel."""
+    """The headline's point of each trial with its number and the number's offset; points of several trials, all at the declared
+    FPR, are spread sideways, and rates below `floor` raised to it. Trials without a TPR with interval, and ones whose rows are not
+    of the headline's canaries, have none. `side`: width and height of the panel."""
     trials = {row["key"]: row for row in rows if row["canaries"] == row["headline_canaries"]}
     spread = min(1.25, 3.0 ** (1 / max(1, len(trials))))
     headlines = [

@@ -69,8 +69,9 @@ class Axis:
 
 
 def share_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """A linear axis of shares, over figures and interval ends of the trials that are comparable (of all if none is). Figures of
-    other trials that lie lower are drawn together at its beginning, higher ones at its end. A row at least must have the figure."""
+    """A linear axis of shares, over figures and interval ends of the trials that are comparable (of all if none of these has the
+    figure). Figures of other trials that lie lower are drawn together at its beginning, higher ones at its end. ValueError where no
+    row has the figure."""
     shares = look.figures_of([row for row in rows if is_comparable(row)], figure) or look.figures_of(rows, figure)
     margin = max(0.005, 0.06 * (max(shares) - min(shares)))
     low, high = max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
@@ -213,7 +214,7 @@ def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
 def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
     """The band between the fronts at the worse (`y_low`) and at the better ends (`y_high`) of all intervals, as corners in
     positions on the axes, from left to right (less `x` is better), over comparable trials that have both intervals; empty without
-    any."""
+    any. Left of the first trial a front is at the worst end of the axis of y."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
     able = [row for row in rows if is_comparable(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")

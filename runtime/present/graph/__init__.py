@@ -27,7 +27,7 @@ PADDING, TOP, FOOT = 14, 96, 46
 MAX_CLAIMS_LISTED = 13
 """Most claims that a node lists by name."""
 MAX_NODES_DRAWN = 5_000
-"""Most nodes of a picture; with more, browsers are slow."""
+"""Most nodes of a picture, since with more browsers are slow; callers of `draw` check it."""
 STACK_ORDER = {"synthetic_set": 0, "final_model": 1}
 """Order of query stages in a stack: the one of the released model is in the middle, at its height, and edges of the others pass
 above and below."""
@@ -63,8 +63,8 @@ def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A value as the templates print it: a float with one decimal, a text with control characters as escape codes, others
-    unchanged."""
+    """A value as the templates print it: a float with one decimal, a plain `str` with control characters as escape codes
+    (`escape.visible`), others unchanged."""
     if isinstance(value, float):
         return f"{value:.1f}"
     return escape.visible(value) if type(value) is str else value

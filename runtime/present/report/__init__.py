@@ -36,7 +36,7 @@ def write(path: Path, database: Path, store: Path, scope: Scope, with_private: b
     private images.
 
     SynthcError where the database cannot be read, `scope` selects no study or several, the study has more data sets than a chart
-    has room for, or the file cannot be written; with private images also as of `make_sheet`.
+    has room for, or the file cannot be written; further errors as of `make_sheet`.
     """
     text = page(read(database, store, scope, with_private), database.name, with_private)
     try:
@@ -94,8 +94,8 @@ def _environment() -> Environment:
 
 
 def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
-    """A chart for the template: `title`, `conditions` (lines), `about`, and `spec`, Vega-Lite without title and with CSS variables
-    as colours."""
+    """A chart for the template: `title` (`about`, if the chart has none), `conditions` (lines of the subtitle, [] without one),
+    `about`, and `spec`, Vega-Lite without title and with CSS variables as colours. SynthcError as of `charts.draw`."""
     spec = charts.draw(name, *results.charts[name], layout="screen")
     about = charts.kind_of(name).about
     title = spec.pop("title", {"text": about})
@@ -115,12 +115,13 @@ def recolor(value: Any) -> Any:
 
 
 def _variable(color: str) -> str:
-    """The CSS variable of a colour, which dark mode and print redefine."""
+    """A CSS expression: the variable of a colour (`#rrggbb`), which dark mode redefines (`color_variables`), with the colour itself
+    as fallback."""
     return f"var(--c{color.lstrip('#').lower()}, {color})"
 
 
 def color_variables() -> str:
-    """CSS that defines the variables for light and dark mode; print is always light."""
+    """CSS that defines the variables of all colours of `look.DARK` for light and dark mode; print is always light."""
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())
     return f":root {{{light}}}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark}}} }}\n"

@@ -17,8 +17,8 @@ AUDIT_FIELDS = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "
 
 
 def list_audit_parameters(audit: Any) -> dict[str, str]:
-    """Name → printed value of the audit's parameters and groups of canaries. `audit`: the parameters of an attack's task; what it
-    lacks is left out, and for None the result is {}."""
+    """Name → printed value of the audit's parameters (AUDIT_FIELDS) and, as `canaries NAME`, its groups of canaries. `audit`: the
+    parameters of an attack's task; what it lacks is left out, and for None the result is {}."""
     fields = {name: getattr(audit, name) for name in AUDIT_FIELDS if hasattr(audit, name)}
     attacks = ", ".join(f"{attack.attack} {attack.variant_name}" for attack in fields.pop("attacks", ()))
     groups = getattr(getattr(audit, "population", None), "groups", ())
@@ -42,8 +42,9 @@ def quote_docstring(arm: ReportArm) -> str:
 
 
 def list_parameters(arm: ReportArm) -> list[tuple[str, list[str], str]]:
-    """Rows (name, distinct printed values over the trials, meaning) of an arm's parameters, defaults included. The name is `ROLE:
-    DOTTED.NAME` with the role method, generator, privacy or classifier; a meaning that is not documented is ""."""
+    """Rows (name, distinct printed values over the trials, meaning) of an arm's parameters, defaults included, as far as
+    `ReportArm.models` has them. The name is `ROLE: DOTTED.NAME` with the role method, generator, privacy or classifier; a meaning
+    that is not documented, or not in the class that the first trial has in this role, is ""."""
     rows = []
     for role in ("method", "generator", "privacy", "recipe"):
         models = [trial[role] for trial in arm.models if isinstance(trial.get(role), BaseModel)]
@@ -66,7 +67,8 @@ def _flatten(model: Any, path: str = "") -> dict[str, Any]:
 
 
 def _meanings_by_path(model: type[BaseModel], path: str = "") -> dict[str, str]:
-    """Dotted name → docstring of a model's fields, those of nested models too; "" without a docstring."""
+    """Dotted name → docstring of a model's fields, and of those of a nested model where the annotation is its class (no union); ""
+    without a docstring."""
     docs: dict[str, str] = {}
     for name, field in model.model_fields.items():
         at = f"{path}.{name}" if path else name
@@ -88,7 +90,7 @@ def list_provenance(results: StudyResults) -> dict[str, str]:
     """Name → text on where the figures are from: run, start, durations, status, commit, digest of the source, devices, libraries.
 
     "unknown" stands for a commit, a digest, devices or seconds of tasks that were not recorded, "not ended" for the duration of a
-    run without an end, "" for libraries that were not recorded.
+    run without an end (or start), "" for libraries that were not recorded.
     """
     run = results.run
     tasks, seconds = run.get("computed") or (0, None)

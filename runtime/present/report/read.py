@@ -22,16 +22,18 @@ class StudyResults:
     """Results of one study under one profile, by its latest run."""
 
     run: Row
-    """The row of the view `run`, with `argv`, `headline`, `versions`, `claims` and `lints` decoded from JSON (None where
-    empty); `computed`: number and seconds of its tasks."""
+    """The row of the table `base.run`, with `argv`, `headline`, `versions`, `claims` and `lints` decoded from JSON (None where
+    empty); `computed`: (number, seconds) of its tasks, whichever run computed them."""
     comparison: list[Row]
-    """Rows of the view `comparison`, with `auc_n`."""
+    """Rows of the view `comparison`, with `answer` (id of the attack's task), `auc_n` (n of the AUC) and, where the view has no
+    number of `shadows`, the number that has scores."""
     figures: list[Row]
-    """TPR at the headline's FPR, a row for each trial, attack, variant, release level and canary group."""
+    """Rows of the view `result` of the TPR at the headline's FPR: one for each trial, attack, variant, release level and canary
+    group."""
     claims: list[Row]
     """Rows of the view `claim`, in the order of the spec."""
     pairs: list[Row]
-    """Rows of the view `claim_pair`: pairs of trials that claims compare."""
+    """Rows of the view `claim_pair`: pairs of trials that claims compare; [] where the database has no such view."""
     cost: list[Row]
     failed: list[Row]
     """Tasks that failed or are blocked by one that did."""
@@ -39,9 +41,10 @@ class StudyResults:
     """Chart → columns and rows of its query."""
     arms: list[ReportArm]
     sets: list[tuple[Row, Sheet]]
-    """Trials (`trial`, `label`, `arm`, `paradigm`) with contact sheets of the set of shadow 0."""
+    """Trials (rows with `study`, `profile`, `trial`, `label`, `arm`, `paradigm`) with contact sheets of the set of shadow 0; trials
+    without such a set in the store are left out."""
     audit: Any
-    """Parameters of an attack: of the first trial whose attack's task the store has; None without such a trial."""
+    """Parameters of an attack: of the first trial whose attack's task can be read from the store; None without such a trial."""
     store_found: bool
 
 
@@ -58,10 +61,12 @@ class ReportArm:
 
 
 def read(database: Path, store: Path, scope: Scope, with_private: bool = False) -> StudyResults:
-    """The results of the one study that `scope` selects, by its latest run. Only with `with_private` are sheets of private images
-    made. Where there is no store, what is from it is missing (`store_found`).
+    """The results of the one study under one profile that `scope` selects, by its latest run. Only with `with_private` are sheets
+    of private images made. Where there is no store, `store_found` is False, `sets` is empty, `audit` None, and `models` of each arm
+    are empty mappings.
 
-    SynthcError where the database cannot be read, or `scope` selects no study or several; further errors as of `make_sheet`.
+    SynthcError where the database cannot be read, or `scope` selects no study or several (or several profiles of one); further
+    errors as of `make_sheet`.
     """
     with open_read_only(database) as query:
         run = _latest_run(query, database, narrow(query, scope))
@@ -159,10 +164,12 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 
 def read_sets(database: Path, store: Path, scope: Scope, with_private: bool = False) -> list[tuple[Row, Sheet]]:
-    """Trials of the one study that `scope` selects (rows as in `StudyResults.sets`), with contact sheets of the set of shadow 0;
-    trials without such a set in the store are left out, [] without a study. Sheets and errors with `with_private`: as of
-    `make_sheet`. SynthcError where the database cannot be read, and where `scope` selects several studies or names one that is not
-    there."""
+    """Trials of the one study that `scope` selects, with contact sheets of the set of shadow 0, as in `StudyResults.sets`; [] where
+    the database has no run. `with_private` as for `make_sheet`.
+
+    SynthcError where the database cannot be read, and where `scope` selects several studies or names one that is not there; further
+    errors as of `make_sheet`.
+    """
     with open_read_only(database) as query:
         check_one(narrow(query, scope), "a gallery")
         return _make_sheets(store, _fetch(query, STAGES.format(this="SEMI JOIN run USING (origin, study, profile)")), with_private)

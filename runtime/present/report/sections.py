@@ -29,8 +29,8 @@ VERDICTS = {"supported": "✓ supported", "refuted": "✗ refuted"}
 
 
 def list_facts(results: StudyResults) -> dict[str, str]:
-    """Name → text of the facts at the top of the report: data and shadows (of the first trial), number of audited trials and of
-    all, profile, start and status of the run."""
+    """Name → text of the facts at the top of the report: data and shadows (of the first trial, "unknown" without), number of
+    audited trials and of all, profile ("default" without one), start and status of the run."""
     run, first = results.run, next(iter(results.comparison), {})
     measured = sum(row["attack"] is not None for row in results.comparison)
     return {
@@ -61,13 +61,14 @@ def list_warnings(results: StudyResults) -> list[str]:
 
 
 def say_origin_of_headline(results: StudyResults) -> str:
-    """A sentence on who chose the headline: the study in advance, or the command line of `synthc audit`."""
+    """A sentence, without a full stop, on who chose the headline: the study in advance, or the command line of `synthc audit`."""
     of_file = (results.run["argv"] or [""])[0] == "audit"
     return "Leakage is what the command line asked for" if of_file else "Leakage is the headline that the study declared in advance"
 
 
 def list_controls(results: StudyResults) -> list[str]:
-    """Sentences on control arms: which they are, what they are for and do not show; empty for a study without one."""
+    """Two texts on control arms: which they are, what they are for and do not show; and, only where the leakage of one that
+    releases its generator could not be resolved, why. Empty for a study without a control."""
     controls = [row for row in results.comparison if row.get("control")]
     if not controls:
         return []
@@ -84,7 +85,8 @@ def list_controls(results: StudyResults) -> list[str]:
 
 
 def name_attack(results: StudyResults) -> str:
-    """Attack and variant of the first trial that has an attack; where none has, the name of the headline's attack."""
+    """Attack and variant of the first trial that has an attack; where none has, the name of the headline's attack ("None" for a
+    headline without one). The run must have a headline."""
     attacks = (f"{row['attack']} {row['variant']}" for row in results.comparison if row["attack"])
     return next(attacks, str(results.run["headline"].get("attack")))
 
@@ -177,7 +179,7 @@ def list_withheld(sets: Sequence[tuple[Row, Sheet]]) -> list[str]:
 
 def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[str, str]]]]:
     """Findings grouped by lint: pairs of (code, title, reason, source, why it is silenced) and a list of its findings, each with
-    place, message and hint. A text that is missing is ""."""
+    `place`, `message` and `hint`. A text that is missing is ""; a lint that is no mapping is a message without the rest."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for lint in lints:
         texts = {name: str(text or "") for name, text in (lint if isinstance(lint, dict) else {"message": lint}).items()}

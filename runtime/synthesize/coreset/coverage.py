@@ -20,8 +20,8 @@ from runtime.synthesize.release import Release, Setting
 
 
 def synthesize(how: KCenter | Herding | Moderate | Submodular, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The images that the method's rule selects in the proxy's features, in each class or in the whole set. Errors as of `embedded`
-    and `parts`."""
+    """The images that the method's rule selects in the proxy's features (submodular functions: by `gradient_similarity`), in each
+    class or in the whole set. Errors as of `embedded` and `parts`."""
     features, logits = embedded(how, private.images, needs["proxy"], setting)
     errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
 

@@ -31,8 +31,8 @@ Picker = Callable[[Tensor, int], Tensor]
 
 
 def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picker) -> Release:
-    """The release of the selected images, unchanged, in the order of the private set; `origins` are their rows in it. SynthcError
-    as of `parts`; errors of `pick` pass."""
+    """The release of the selected images, unchanged, in the order of the private set; `origins` are their rows in it, the note
+    `images_per_class` their number of each class. SynthcError as of `parts`; errors of `pick` pass."""
     place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
     of_parts = parts(how, private.labels, setting.card.classes)
     rows = torch.cat([pick(rows[place[rows].argsort()], keep) for rows, keep in of_parts]).sort().values

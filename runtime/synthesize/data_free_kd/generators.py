@@ -73,7 +73,7 @@ class TunedGenerator:
     """`inversion` and `fast`: each round draws latents, optimises latents and generator for a few steps, and keeps the best batch.
 
     `inversion` continues with the tuned generator. `fast` tunes a copy and applies the copy's last gradients to the generator once
-    (first-order MAML), which meta-learns an initialisation.
+    (first-order MAML), which meta-learns an initialisation; the generator takes over the copy's running statistics.
     """
 
     def __init__(self, how: Inversion | Fast, generator: Generator, draws: torch.Generator) -> None:

@@ -56,7 +56,8 @@ class Statistics:
         return each.unflatten(0, (-1, 2)).sum(1).sum()
 
     def blend(self) -> None:
-        """Take the last batch's means and variances into their moving averages, without gradients; the first call starts these."""
+        """Take the last batch's means and variances into their moving averages (`earlier`), without gradients; the first call
+        starts these. KeyError before the first batch."""
         self.earlier[:] = [part.detach() for part in self.current()]
 
 

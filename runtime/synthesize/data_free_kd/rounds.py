@@ -33,8 +33,9 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
     """Generate images and train the student against the classifier of the need `teacher`. The release has one batch of uint8 images
     of each round, labelled by the teacher (classes, or probabilities for `labels: soft`), and the student.
 
-    `private` is not read: the release depends on it through the teacher alone. Diverged if the student's loss in a round is not
-    finite, and as of `pooled_rounds`.
+    `private` is not read: the release depends on it through the teacher alone. Metrics: `student_agreement` with the teacher on
+    these images, `classes_invented`, and `images_seen` by the student. Diverged if the student's loss in a round is not finite, and
+    as of `pooled_rounds`.
     """
     teacher = nets.to_device(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
@@ -166,8 +167,8 @@ class StudentTrainer:
 
 def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
     """Rounds that each generate one batch and add it to the pool, then train the student on random batches of the pool. In the
-    warm-up the student is not trained, the adversarial loss is left out, and a round gives the loss 0. A round raises Diverged as
-    of `_best`."""
+    warm-up the student is not trained, the adversarial loss is left out, and a round gives the loss 0. With a loss of statistics
+    each round, but of `deep_inversion`, also blends the batch's into the moving average. A round raises Diverged as of `_best`."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
     source: TunedGenerator | OptimizedPixels

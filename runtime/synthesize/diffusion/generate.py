@@ -61,7 +61,8 @@ def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: I
     """Sample the set (uint8) from the denoiser of the need `generator`, or without that need from the base unchanged; with
     `filter`, keep only the images that `confident_rows` selects, and give the metric `share_kept`. Labels are those of `plan_set`.
 
-    The origin of an image made by SDEdit is the private image that it started from; other images have no origins.
+    The origin of an image made by SDEdit is the private image that it started from; other images have no origins. SynthcError as of
+    `denoisers.build`.
     """
     net = restored(how.denoiser, needs.get("generator"), setting)
     draws = setting.seeds(f"diffusion/{how.method}")
@@ -126,8 +127,8 @@ def sample(
 
 
 def confident_rows(images: Tensor, labels: Tensor, least: float, teacher: Artifact, setting: Setting) -> Tensor:
-    """Rows of images to whose label the shadow's own undefended classifier gives at least the probability `least`; at least one row
-    of each class in `labels`, the most probable one. In ascending order."""
+    """Indices, ascending, of the uint8 images to whose label (n) the shadow's own undefended classifier (`teacher`) gives at least
+    the probability `least`; at least one of each class in `labels`, the most probable one. Errors as of `nets.restored`."""
     classifier = nets.restored(setting.recipe, setting.card, teacher.tensors("model"))
     own = logits(classifier, images, setting.card, setting.device).softmax(1).gather(1, labels[:, None])[:, 0]
     kept = own >= least

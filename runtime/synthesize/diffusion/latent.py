@@ -87,7 +87,8 @@ class Latent(Net):
         self, how: Conditional | ImageToImage, labels: Tensor, draws: torch.Generator, begin: Tensor | None
     ) -> Tensor:
         """uint8 images of the study's shape, one for each of `labels`, sampled by diffusers' pipelines: from noise (`begin` None),
-        or by SDEdit from the uint8 images `begin`. Writes `scale` into the autoencoder's configuration."""
+        or by SDEdit from the uint8 images `begin`. Tensors are on the net's device, random numbers from `draws`. Writes `scale`
+        into the autoencoder's configuration."""
         from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
         self.vae.register_to_config(scaling_factor=self.scale.item())
@@ -152,8 +153,8 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
 
 
 def load_checkpoint(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
-    """Read a model and its configurations from a folder in diffusers' layout. SynthcError if the folder has changed since the study
-    was compiled, or cannot be read.
+    """Read a model, on the CPU, and its configurations from a folder in diffusers' layout. SynthcError if the folder has changed
+    since the study was compiled, or one of its files cannot be opened; errors of diffusers and transformers pass.
 
     The embedding of a class is the text encoder's last hidden states for its prompt, that of no class those for the empty prompt;
     all are zero where the folder has no text encoder.
@@ -183,7 +184,8 @@ def load_checkpoint(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, 
 
 @torch.no_grad()
 def _states(how: Checkpoint, folder: Path, local: Mapping[str, Any]) -> Tensor:
-    """(classes + 1) × token × width: the text encoder's last hidden states for each class's prompt, and for the empty prompt."""
+    """(classes + 1) × token × width: the text encoder's last hidden states for each class's prompt, and for the empty prompt. All
+    prompts are padded or cut to the most tokens that the encoder takes. `local`: options for reading from the folder alone."""
     from transformers import CLIPTextModel, CLIPTokenizer
 
     encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **local).eval()

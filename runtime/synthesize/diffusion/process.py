@@ -17,8 +17,8 @@ from runtime.synthesize.diffusion.denoisers import COSINE, Net
 
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.0, levels: Mapping[str, Any] = COSINE) -> Any:
-    """A scheduler of diffusers for `sampler`, with the denoiser's number of noise levels and the schedule `levels` (options of
-    diffusers' schedulers); ddim and ddpm clip predicted signals to ± `limit` (None: not).
+    """A scheduler of diffusers for `sampler` (`ddpm`, `dpm_solver`, any other is ddim), with the denoiser's number of noise levels
+    and the schedule `levels` (options of diffusers' schedulers); ddim and ddpm clip predicted signals to ± `limit` (None: not).
 
     DDIMScheduler steps from level t to t − timesteps // steps regardless of the list of levels. So levels are spaced from the top,
     and the language requires steps that divide the timesteps: sampling then starts at pure noise and ends without noise (level −1).

@@ -36,8 +36,8 @@ class NoisedExamples:
         return len(self.labels)
 
     def noised(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For each row: its signal; normal noise and a uniform level, drawn here; its label, or with probability `unlabeled`
-        that of no class."""
+        """For each of `rows` (indices of examples): its signal; normal noise and a uniform level, drawn here; its label, or with
+        probability `unlabeled` that of no class. Four tensors on the device."""
         rows = rows.to(self.device)
         signals = self.signals[rows]
         level = torch.randint(self.scheduler.config.num_train_timesteps, (len(rows),), generator=self.draws).to(self.device)

@@ -48,6 +48,7 @@ class Start:
     classes: tuple[int, ...]
     """Classes that the private set has images of, ascending. Other classes (emptied by relabelling) have no learned images."""
     per_class: int
+    """Number of learned images of each class."""
 
 
 class Learner:
@@ -86,7 +87,7 @@ def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Star
 def finish(
     start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
 ) -> Release:
-    """The release of learned images, with the origins of `start`. Its notes are the classes without images and `notes`.
+    """The release of learned images, with the origins of `start`. Its notes are `classes_without_images` (a list) and `notes`.
 
     `pixels` (n × c × h × w) are normalised; the release has them on the CPU, in grey levels, black 0 and white 1, not clipped.
     `labels`: n × class, learned probabilities; None: the labels of `start`. Diverged if a grey level is not finite or beyond
@@ -106,7 +107,8 @@ def finish(
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:
     """Name → value: `loss_first` and `loss_last`, mean loss of the first and of the last twenty steps (of all where there are
-    fewer). Diverged, with `advice` at the end of its message, if `loss_last` is not finite; `loss_first` is not checked."""
+    fewer). `losses`: a scalar for each step, at least one. Diverged, with `advice` at the end of its message, if `loss_last` is not
+    finite; `loss_first` is not checked."""
     first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
     if not math.isfinite(last):
         raise Diverged(f"{method}: the loss is {last} after {len(losses)} steps; {advice}")

@@ -96,7 +96,7 @@ class LearnedImages(Learner):
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """State to save between one net and the next."""
+        """Name → state to save between one net and the next: the learned images, their optimiser, and the random streams."""
         draws = {"fresh": self.fresh, "moves": self.moves, "real": self.real.generator}
         return {"pixels": self.pixels, "optimizer": self.optimizer, **draws}
 
@@ -129,7 +129,8 @@ class LearnedImages(Learner):
 
 
 class ClassBatches:
-    """Draws `size` private images of every class: distinct ones within a draw, repeated only where a class has fewer."""
+    """Draws `size` private images of each of `classes`, which all must have some: distinct ones within a draw, repeated only where
+    a class has fewer."""
 
     def __init__(
         self,
@@ -167,8 +168,8 @@ def class_means(net: nets.Classifier, images: Tensor) -> Tensor:
 
 
 def class_gradients(net: nets.Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Name of a parameter → class × its shape: gradient of each class's mean loss. Differentiable in the images, not in the
-    weights. images: class × image × c × h × w; labels: class.
+    """Name of a parameter → class × its shape: gradient of each class's mean cross entropy. Differentiable in the images, not in
+    the weights. images: class × image × c × h × w; labels: class, the label of each block.
 
     All classes in one vectorised pass: at 8×8 and width 16 that takes 27 ms where a loop over ten classes takes 46 (one core).
     """
@@ -176,10 +177,10 @@ def class_gradients(net: nets.Classifier, images: Tensor, labels: Tensor) -> dic
 
 
 def gradient_distance(target: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Tensor:
-    """Sum over classes, layers and output rows of (1 − cosine) of two gradients; biases and norms, whose rows are scalars, are left
-    out.
+    """Sum over classes, layers and output rows of (1 − cosine) of two gradients, a scalar; biases and norms, whose rows are
+    scalars, are left out.
 
-    Zhao et al. 2021, section 3.4. The tensors are class × the weight's shape.
+    Zhao et al. 2021, section 3.4. Both are name of a parameter → class × its shape, of the same net.
     """
     rows = [
         1 - F.cosine_similarity(target[name].flatten(2), found[name].flatten(2), dim=2, eps=1e-6)

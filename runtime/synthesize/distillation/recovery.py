@@ -22,13 +22,13 @@ from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 
 IMAGES_AT_ONCE = 250
-"""Images of a batch in recovery, whose batch statistics are compared with the teacher's."""
+"""Most images of a batch in recovery, whose batch statistics are compared with the teacher's."""
 
 
 def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Recover `images_per_class` images of each class that the private set has from the classifier of the need `teacher`. The
     release holds the images after the last step, clipped to 0..1, with their class as label or, for `labels: soft`, the teacher's
-    probabilities.
+    probabilities at softmax temperature `temperature`.
 
     SynthcError as of `initialise`; Diverged if the last loss of a batch is not finite, and as of `finish`.
     """

@@ -36,8 +36,8 @@ from runtime.training.scoring import accuracy
 
 def train_generator(how: Experts, private: LabeledImages, around: Surroundings) -> Product:
     """Train the experts. File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32, on the CPU.
-    Metrics: `train_accuracy`, the mean over experts, and `images_seen`. SynthcError as of `nets.build`; Diverged if a weight is not
-    finite."""
+    Metrics: `train_accuracy`, the mean over experts, and `images_seen`, by all of them. SynthcError as of `nets.build`; Diverged if
+    a weight is not finite."""
     recipe, fresh = matching_net(how.width, how.depth, around.card), around.seeds("experts/init")
     kept, found = [], []
     for expert in range(how.count):
@@ -56,7 +56,8 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
 
 
 def _train_expert(net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int) -> list[Tensor]:
-    """Vectors of all weights, on the CPU: before training and after each epoch of plain SGD. `net` is trained in place."""
+    """Vectors of all weights, on the CPU: before training and after each epoch of plain SGD. `net` is trained in place. `expert`:
+    its index, by which its random streams are named."""
     order, moves = (around.seeds(f"experts/{expert}/{use}") for use in ("order", "augment"))
     x, y = nets.normalise(private.images.to(around.device), around.card), private.labels.to(around.device)
     black = siamese.black_level(around.card).to(around.device)
@@ -147,7 +148,8 @@ def compare_with_expert(
 
 def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Learn images, the students' learning rate and (DATM) soft labels, so that students trained on them follow the experts of the
-    need `generator`. SynthcError as of `initialise`, Diverged as of `LearnedSet.release`."""
+    need `generator`. The release is that of `LearnedSet.release`, and so is Diverged; SynthcError as of `initialise` and
+    `nets.build`."""
     experts = needs["generator"].tensors("generator")["weights"].to(setting.device)
     recipe = matching_net(how.experts.width, how.experts.depth, setting.card)
     net = nets.build(recipe, setting.card, setting.seeds(f"{how.method}/student")).to(setting.device).requires_grad_(False)
@@ -195,7 +197,8 @@ class LearnedSet(Learner):
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """State to save in a checkpoint."""
+        """Name → state to save in a checkpoint: images, labels' logits, log learning rate, moving average, optimisers, and random
+        streams."""
         optimizers = {"image_optimizer": self.optimizer, "label_optimizer": self.label_optimizer}
         tensors = {"pixels": self.pixels, "targets": self.targets, "log_lr": self.log_lr, "average": self.average}
         return {**tensors, **optimizers, "moves": self.moves, "order": self.order}
@@ -248,7 +251,8 @@ class LearnedSet(Learner):
 
     def release(self, losses: list[Tensor]) -> Release:
         """The release: the moving average of the images (MTT: the last images), in grey levels, with soft labels (n × class) in
-        DATM, else the labels of the start. Diverged as of `summarise` and `finish`."""
+        DATM, else the labels of the start. Its notes are those of `summarise` and `finish`, and `net_lr`, the last learning rate of
+        the student. Diverged as of `summarise` and `finish`."""
         notes = summarise(losses, self.how.method, self._advice(losses))
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
         return finish(self.start, self.average, self.card, labels, notes | {"net_lr": self.log_lr.exp().item()})
