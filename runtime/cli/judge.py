@@ -79,8 +79,8 @@ def _judge(args: argparse.Namespace) -> int:
 def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
     """The judgement, and its JSON with the time of the start. With `--page` the page is written, with `--db` the result stored and
     published; progress is shown on standard error. SynthcError for arguments or sets that are not valid (SpecError for a policy),
-    and where the page or the database cannot be written; OSError where a file of the store cannot be written; Diverged where the
-    loss of a training is not finite.
+    where the page or the database cannot be written, and where the loss of a training is not finite; OSError where a file of the
+    store cannot be written.
 
     Each of the arguments for sets may be an ImageSet instead of a name, and `policy` conditions, or None, instead of a path.
     """
@@ -95,13 +95,18 @@ def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]
     policy = read_policy(args.policy) if isinstance(args.policy, Path) else args.policy  # before anything is computed
 
     from runtime.judge.judging import judge, read_sets
+    from runtime.outcome import Diverged
 
     sets = read_sets(
         args.set, args.members, args.holdout, args.test, args.public, unit=args.unit, image=args.image, label=args.label
     )
     started, clock = datetime.now(UTC), time.perf_counter()
-    with _progress() as tick:
-        found = judge(sets, policy, tick)
+    try:
+        with _progress() as tick:
+            found = judge(sets, policy, tick)
+    except Diverged as error:
+        what = str(error).partition(";")[0]  # without the advice for studies
+        raise SynthcError(f"{args.set}: a net that the judgement needs cannot be trained on these sets: {what}") from error
     if args.page:
         from runtime.judge.page import write_page
 

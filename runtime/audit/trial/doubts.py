@@ -176,6 +176,7 @@ def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]
     sides = member.sum(0)
     if samples < FEW_SAMPLES:
         return
+    signal = _finite(signal)
     flat = [shadow for shadow in range(shadows) if shadows > 1 and np.ptp(signal[:, shadow]) == 0]
     if 0 < len(flat) < shadows:
         yield Doubt(f"{_numbered(flat)} the same answer to every sample", grave=False)
@@ -200,6 +201,14 @@ def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]
             f"members of {_numbers([standing[row] for row in np.flatnonzero(own < -STANDARD_ERRORS)])} score lower than non-members"
         )
     yield from _unlike_the_others(signal[:, standing], standing)
+
+
+def _finite(signal: np.ndarray) -> np.ndarray:
+    """The signal (sample × shadow) with infinities replaced by numbers, per shadow one beyond its finite ones: the order stays. NaN
+    stays. Medians of infinities would make all answers of a shadow NaN, and the doubts about it would vanish."""
+    finite = np.where(np.isinf(signal), np.nan, signal)
+    low, high = np.nan_to_num(np.fmin.reduce(finite)) - 1, np.nan_to_num(np.fmax.reduce(finite)) + 1
+    return np.where(np.isposinf(signal), high, np.where(np.isneginf(signal), low, signal))
 
 
 def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> np.ndarray:

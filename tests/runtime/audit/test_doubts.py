@@ -113,6 +113,12 @@ def a_batch_twice() -> Arrays:
     return found
 
 
+def inverted_behind_infinities() -> Arrays:
+    scores, member = good()["signal"].copy(), ~good()["member"]
+    scores[2, np.flatnonzero(~member[2])[30:]] = -np.inf
+    return {"scores": scores, "member": member}
+
+
 WRONG: dict[str, tuple[Callable[[], Arrays], str]] = {
     "one model under all names": (changed(signal=lambda s: np.repeat(s[:1], len(s), 0)), "to the last bit"),
     "two files are one": (changed(signal=with_row(5, lambda row: good()["signal"][2])), "to the last bit"),
@@ -123,6 +129,7 @@ WRONG: dict[str, tuple[Callable[[], Arrays], str]] = {
     "checkpoints": (lambda: twice(good(), 0.3), "more alike"),
     "late checkpoints": (lambda: twice(good(), 1.0), "more alike"),
     "members inverted": (changed(member=np.logical_not), "score lower"),
+    "members inverted, and most scores of one model infinite": (inverted_behind_infinities, "score lower"),
     "a loss": (changed(signal=np.negative), "score lower"),
     "one split for all": (lambda: good() | {"member": np.repeat(good()["member"][:1], SHADOWS, 0)}, "one split"),
     "membership by blocks": (lambda: good() | {"member": by_blocks()}, "their row"),
