@@ -118,8 +118,9 @@ def _take_damaged_away(name: str) -> Path | None:
     """Read and record a set. The folder of its files if these are in order; None where it is absent or incomplete, or where files
     are damaged or not the published ones and must be downloaded.
 
-    Such files (of sets of images in folders, the folders) are renamed to `FILE.damaged`, with a printed line on each; outside the
-    data root they are left, since what is downloaded comes before them. OSError where a file cannot be opened or renamed.
+    Such files (of sets of images in folders, the folders) are renamed to `FILE.damaged`, in place of an earlier one, which is
+    deleted, with a printed line on each; outside the data root they are left, since what is downloaded comes before them. OSError
+    where a file cannot be opened or renamed.
     """
     from compiler.data.records import data_root
     from compiler.language.datasets import CARDS

@@ -104,14 +104,15 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def _share(lock: IO[bytes], folder: Path) -> None:
-    """Set owner, group and permissions of the lock so that all who may write to `folder` can open it; no change where another user
-    owns the lock."""
+    """Give the lock the folder's group (as root also its owner), and let all who may write to `folder` open it. What this user may
+    not change, such as the lock of another user, stays, without an error."""
     of, now = folder.stat(), os.fstat(lock.fileno())
     mode = 0o600 | (0o060 if of.st_mode & 0o020 else 0) | (0o006 if of.st_mode & 0o002 else 0)
-    with contextlib.suppress(PermissionError):
-        if (now.st_uid, now.st_gid) != (of.st_uid, of.st_gid):
+    if (now.st_uid, now.st_gid) != (of.st_uid, of.st_gid):
+        with contextlib.suppress(PermissionError):  # not of the folder's group, as in /tmp: the rights of others matter then
             os.fchown(lock.fileno(), of.st_uid if os.geteuid() == 0 else -1, of.st_gid)
-        if now.st_mode & 0o777 != mode:
+    if now.st_mode & 0o777 != mode:
+        with contextlib.suppress(PermissionError):
             os.fchmod(lock.fileno(), mode)
 
 

@@ -98,9 +98,10 @@ class TimeLeft:
         (self._measured if warm else self._measured_first)[self._todo[task].operation].add(seconds, self._guessed[task])
 
     def estimate(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
-        """Seconds left, at `now` (by default the present). `in_flight`: ids of the tasks that one worker computes in turn → when it
-        started; both times by `time.monotonic`. For a second or more after an estimate its value less the time since, at least 0,
-        is returned, whatever is in flight, unless tasks were added."""
+        """Seconds left, at `now` (by default the present), with as many workers as were in flight at most in this and earlier
+        estimates, at least one. `in_flight`: ids of the tasks that one worker computes in turn → when it started; both times by
+        `time.monotonic`. For a second or more after an estimate its value less the time since, at least 0, is returned, whatever is
+        in flight, unless tasks were added."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:

@@ -283,7 +283,8 @@ class AttackMetrics:
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
         """Figures of the null control `made`: mean AUC and TPR of the redraws with their central intervals, the share with an
-        epsilon bound above zero, and the permutation p-value. TPR and share are left out unless every redraw has one."""
+        epsilon bound above zero, and the permutation p-value: of the TPR, or of the AUC where the TPR cannot be read from the
+        scores or from some redraw (its note says which). TPR and share are left out unless every redraw has one."""
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # Intervals are the central intervals of the redraws.
         confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)

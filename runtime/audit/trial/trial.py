@@ -240,8 +240,9 @@ def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iter
 
 
 def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
-    """Metric `student_teacher_ratio`: the student's TPR over the teacher's, both at the headline's FPR, with its interval; no value
-    where one cannot be read or the teacher's is 0."""
+    """Metric `student_teacher_ratio`: the student's TPR over the teacher's, both at the headline's FPR and on the same resamples,
+    with its interval; no value where one cannot be read or the teacher's is 0, and no interval where the student's is 0, the
+    teacher's lower limit is 0, or fewer than half of the resamples give one of the two."""
     fpr = student.terms.headline_fpr
     above, below = student.reading(fpr).value, teacher.reading(fpr).value
     name, n = "student_teacher_ratio", student.reading(fpr).non_members

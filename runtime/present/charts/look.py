@@ -129,8 +129,8 @@ def _key(row: Row) -> str:
 
 
 def drawable(row: Row) -> Row:
-    """A copy of the row with None for numbers that are not finite (JSON has none), and in texts escape codes for control
-    characters; values within lists are unchanged."""
+    """A copy of the row with None for numbers that are not finite (JSON has none), and in texts escape codes for control characters
+    other than tabs and newlines; values within lists are unchanged."""
 
     def shown(value: Any) -> Any:
         if isinstance(value, str):
