@@ -260,6 +260,13 @@ def test_a_ratio_with_nothing_is_no_number() -> None:
     assert "not resolvable" in pairs[0]["note"]
 
 
+@pytest.mark.parametrize("metric", ["flops", "seconds"])
+def test_a_ratio_of_work_or_time_is_tested_and_decided_by_its_metric(metric: str) -> None:
+    one, other = (trial(0.1, seed, **{metric: np.full(16, work)}) for seed, work in ((1, 3e9), (2, 1e9)))
+    verdict, (pair,) = compared([one], [other], test="ratio", metric=metric, margin=2.0)
+    assert (verdict, pair["decided_by"], pair["effect"]) == ("supported", metric, pytest.approx(3.0))
+
+
 def test_a_claim_is_about_the_pairs_that_are_shown_to_be_alike_and_undecided_where_none_is() -> None:
     accuracy = np.linspace(0.8, 0.82, 16)
     left = trial(0.1, 1, test_accuracy=accuracy)
