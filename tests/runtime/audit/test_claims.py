@@ -183,6 +183,7 @@ class Trial:
     """test image × shadow."""
     fits: dict[str, float] = field(default_factory=dict)
     """Metric → what fits made anew add to its variance."""
+    variant: str = "logit/pooled/1q"
 
     @property
     def stems(self) -> list[str]:
@@ -190,7 +191,7 @@ class Trial:
 
     @property
     def outcome(self) -> dict[str, Any]:
-        column = {"release": "final_model", "attack": "lira", "variant": "logit/pooled/1q"}
+        column = {"release": "final_model", "attack": "lira", "variant": self.variant}
         groups = [{"name": "mislabeled", "count": len(self.member)}]
         of = column | {"canaries": "mislabeled"}
         fits = [of | {"metric": metric, "variance": variance} for metric, variance in self.fits.items()]
@@ -265,6 +266,27 @@ def test_a_ratio_of_work_or_time_is_tested_and_decided_by_its_metric(metric: str
     one, other = (trial(0.1, seed, **{metric: np.full(16, work)}) for seed, work in ((1, 3e9), (2, 1e9)))
     verdict, (pair,) = compared([one], [other], test="ratio", metric=metric, margin=2.0)
     assert (verdict, pair["decided_by"], pair["effect"]) == ("supported", metric, pytest.approx(3.0))
+
+
+@pytest.mark.parametrize("metric", ["leakage", "auc"])
+def test_a_claim_on_canaries_that_the_attack_gives_no_scores_is_undecided(metric: str) -> None:
+    silent = trial(0.6, 1)
+    silent.scores[:] = np.nan
+    for rights in ([trial(0.1, 2)], []):
+        verdict, (pair,) = compared([silent], rights, metric=metric)
+        assert (verdict, pair["effect"]) == ("undecided", None)
+        assert "not resolvable" in pair["note"]
+
+
+def test_a_claim_reads_a_rate_by_the_rule_of_the_headlines_attack() -> None:
+    usual, strict = trial(0.0, 5, canaries=10), trial(0.0, 5, canaries=10)
+    strict.variant += "/strict_fpr"
+    reading = Reading("lira", strict.variant, "final_model", "mislabeled", None)
+    found = [compared([usual], [])[1][0], compared([strict], [], left=reading, right=reading)[1][0]]
+    rates = [tpr_at(0.1, usual.scores, usual.member, rule).value for rule in (False, True)]
+    assert rates[0] != rates[1]
+    assert [pair["effect"] for pair in found] == rates
+    assert found[0]["high"] > found[1]["high"]  # resamples are read by the same rule
 
 
 def test_a_claim_is_about_the_pairs_that_are_shown_to_be_alike_and_undecided_where_none_is() -> None:
