@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from compiler.errors import Diagnostic, did_you_mean
+from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Method
 from compiler.language.claims import Claim, Side, Stratum
 from compiler.language.study import Trial
@@ -184,8 +185,9 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
-    """Field, message and hint of the first of canaries, stratum and release level that the selector names and the trial lacks, or,
-    for a release level of a claim that is no correlation, at which the headline's attack is not scored; else None."""
+    """Field, message and hint of the first of canaries, stratum and release level that the selector names and that does not exist
+    or the trial lacks, or, for a release level of a claim that is no correlation, at which the headline's attack is not scored;
+    else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:
@@ -199,6 +201,8 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
     if stratum in ("copied", "not_copied") and not _measures_copies(trial):
         what = f"no distance to a set of {trial.address} is measured, so none is known to be copied"
         return "stratum", what, "those strata are for arms that make a set, where {attack: nearest, space: pixel} is tried"
+    if release is not None and release not in get_args(ReleaseLevel):
+        return "release", f"no release level is called {release!r}", did_you_mean(release, get_args(ReleaseLevel))
     if release in OWNERS and not has_release(trial.point.arm, release):
         return "release", f"{trial.address} has no {release}", f"only {OWNERS[release]}"
     read = next(attack.reads for attack in audit.attacks if attack.attack == audit.headline.attack)

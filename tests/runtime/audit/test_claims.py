@@ -77,7 +77,7 @@ def test_a_claims_name_and_text_are_not_part_of_its_id_and_its_margin_is(tmp_pat
     assert one != task("a: {text: x, test: difference, margin: 0.1, left: {arm: undefended}, right: {method: random}}")
 
 
-UNDEFENDED, RANDOM = {"arm": "undefended"}, {"method": "random"}
+UNDEFENDED, RANDOM, MISSPELT = {"arm": "undefended"}, {"method": "random"}, {"release": "final_modell"}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,11 @@ UNDEFENDED, RANDOM = {"arm": "undefended"}, {"method": "random"}
         ({"metric": "canary_share_selected"}, "undefended#0 selects no canaries"),
         ({"left": UNDEFENDED | {"stratum": "used"}}, "none is used or unused"),
         ({"left": UNDEFENDED | {"release": "teacher"}}, "undefended#0 has no teacher"),
+        ({"left": UNDEFENDED | MISSPELT}, "no release level is called 'final_modell' | did you mean 'final_model'?"),
+        (
+            {"test": "correlation", "metric": "lira", "against": "threshold", "right": {}, "left": UNDEFENDED | MISSPELT},
+            "no release level is called 'final_modell' | did you mean 'final_model'?",
+        ),
         ({"left": UNDEFENDED | {"canaries": "odd"}}, "no canaries are called 'odd'"),
         ({"test": "ratio", "margin": 1, "right": {}}, "needs `right`"),
         ({"test": "dominance", "metric": "auc"}, "not of 'auc' | leave `metric` out"),
