@@ -39,11 +39,10 @@ class Resolved:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """A tuple of the FPR at which the claim reads a TPR: that of its metric, else the headline's where it reads leakage; () if
-        it reads none."""
-        if self.claim.metric.startswith("tpr@fpr="):
-            return (float(self.claim.metric.removeprefix("tpr@fpr=")),)
-        return (self.work.fpr,) if _reads_leakage(self.claim) else ()
+        """The FPRs at which the claim reads a TPR: that of its metric, and the headline's where it reads leakage; () if it reads
+        none."""
+        named = re.findall("^tpr@fpr=(.+)", self.claim.metric)
+        return tuple(dict.fromkeys([*map(float, named), *([self.work.fpr] if _reads_leakage(self.claim) else [])]))
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
