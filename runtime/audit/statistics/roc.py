@@ -72,6 +72,11 @@ class RateReading:
         return "; ".join(notes)
 
 
+def none_if_infinite(threshold: float | None) -> float | None:
+    """The threshold as JSON has it: None where it is infinite, as a score in a user's file may be."""
+    return threshold if threshold is not None and math.isfinite(threshold) else None
+
+
 def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:
     """floor(fpr · n0) in exact arithmetic, with `fpr` as the decimal that it prints as: 0.29 · 100 is 28.999… in floating point.
     `strict`: the largest whole number below fpr · n0; −1 where fpr · n0 is 0."""

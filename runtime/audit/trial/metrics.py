@@ -26,7 +26,7 @@ from runtime.audit.statistics.bootstrap import (
 )
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import Control, Expected, central, run_null_control
-from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, roc_points, tpr_at
+from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, none_if_infinite, roc_points, tpr_at
 from runtime.audit.trial import risk
 from runtime.audit.trial.bounds import Bound, alarm, lower_bounds
 from runtime.audit.trial.terms import Conditions, Terms
@@ -198,7 +198,7 @@ class AttackMetrics:
                 "false_positives": reading.false_positives,
                 "false_positive_canaries": int(false.any(1).sum()),
                 "false_positive_shadows": int(false.any(0).sum()),
-                "threshold": reading.threshold,
+                "threshold": none_if_infinite(reading.threshold),
                 "rule": reading.rule,
             }
 

@@ -526,6 +526,17 @@ def test_a_nan_among_scores_is_named_and_an_infinity_is_a_score(tmp_path: Path, 
     assert (found["auc"]["value"], found["tpr"]["0.1"]["value"], found["tpr"]["0.1"]["threshold"]) == (1.0, 1.0, None)
 
 
+def test_no_number_of_an_audit_of_infinite_scores_is_infinite_printed_or_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    member = np.random.default_rng(0).random((400, 1)) < 0.5  # one sample in many models has a multi-run bound
+    for number, sides in enumerate((member, SCORES["member"])):
+        path = str(saved(tmp_path, {"scores": np.where(sides, np.inf, -np.inf), "member": sides}))
+        found = audited(capsys, path, "--fpr", "0.1", "--db", str(tmp_path / f"{number}.duckdb"))["attacks"]["scores"]
+        bound = found["epsilon_lower"]["clopper_pearson"]
+        assert bound["value"] is None or (bound["value"] > 1 and bound["threshold"] is None)
+
+
 @pytest.mark.parametrize(("arrays", "options", "said"), [
     (GOOD, ["--attack", "lyra"], "--attack lyra: did you mean 'lira'?"),
     (GOOD, ["--attack", "scores"], "--attack scores: the file holds logits, no scores"),
