@@ -171,8 +171,8 @@ class AttackMetrics:
         yield self.metric("headline_by_lot", reading.by_lot, None, reading.non_members, reading.note or how)
 
     def _false_positives(self, reading: RateReading) -> np.ndarray:
-        """canary × shadow, bool: non-members at or above the reading's threshold; without one, those with the score +inf."""
-        bar = np.inf if reading.threshold is None else reading.threshold
+        """canary × shadow, bool: non-members at or above the reading's threshold; none without one."""
+        bar = np.nan if reading.threshold is None else reading.threshold  # no score is at or above NaN
         return self.scored & ~self.member & (self.scores >= bar)
 
     def _one_shadow_warning(self, reading: RateReading) -> str:
