@@ -58,6 +58,8 @@ class RateReading:
     @property
     def note(self) -> str:
         """Why the TPR is not resolvable, or what limits its precision; "" if nothing does."""
+        if not self.members:
+            return "not resolvable: no scores of members"
         if self.by_lot is None:
             return f"not resolvable: {self.non_members} non-member scores allow no false positive at {self.fpr:g}"
         if self.value is None:
