@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from compiler.errors import Diagnostic, did_you_mean
+from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Method
 from compiler.language.claims import Claim, Side, Stratum
 from compiler.language.study import Trial
@@ -38,11 +39,10 @@ class Resolved:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """A tuple of the FPR at which the claim reads a TPR: that of its metric, else the headline's where it reads leakage; () if
-        it reads none."""
-        if self.claim.metric.startswith("tpr@fpr="):
-            return (float(self.claim.metric.removeprefix("tpr@fpr=")),)
-        return (self.work.fpr,) if _reads_leakage(self.claim) else ()
+        """The FPRs at which the claim reads a TPR: that of its metric, and the headline's where it reads leakage; () if it reads
+        none."""
+        named = re.findall("^tpr@fpr=(.+)", self.claim.metric)
+        return tuple(dict.fromkeys([*map(float, named), *([self.work.fpr] if _reads_leakage(self.claim) else [])]))
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
@@ -185,8 +185,9 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
-    """Field, message and hint of the first of canaries, stratum and release level that the selector names and the trial lacks, or,
-    for a release level of a claim that is no correlation, at which the headline's attack is not scored; else None."""
+    """Field, message and hint of the first of canaries, stratum and release level that the selector names and that does not exist
+    or the trial lacks, or, for a release level of a claim that is no correlation, at which the headline's attack is not scored;
+    else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:
@@ -200,6 +201,8 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
     if stratum in ("copied", "not_copied") and not _measures_copies(trial):
         what = f"no distance to a set of {trial.address} is measured, so none is known to be copied"
         return "stratum", what, "those strata are for arms that make a set, where {attack: nearest, space: pixel} is tried"
+    if release is not None and release not in get_args(ReleaseLevel):
+        return "release", f"no release level is called {release!r}", did_you_mean(release, get_args(ReleaseLevel))
     if release in OWNERS and not has_release(trial.point.arm, release):
         return "release", f"{trial.address} has no {release}", f"only {OWNERS[release]}"
     read = next(attack.reads for attack in audit.attacks if attack.attack == audit.headline.attack)

@@ -15,6 +15,7 @@ from compiler.data.files import card_of
 from compiler.data.model_folder import faults_of_folder
 from compiler.data.sizes import iterations_of, largest_deviation, pool_size, private_size, set_aside
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
+from compiler.language.attacks.denoising import Denoising
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
@@ -26,6 +27,8 @@ from compiler.text.nodes import Mapping
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release
 
 MIN_SHADOWS = 8
+SECMI_LEVELS = 12
+"""Least number of noise levels for secmi: ten steps up from the first, and one up and back."""
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
@@ -231,8 +234,8 @@ def _check_norm(point: Point) -> Iterator[Problem]:
 
 
 def _check_denoiser(point: Point) -> Iterator[Problem]:
-    """Problems of a denoiser: more principal components than values in an image, a LoRA rank above `width`, those of
-    `_check_latent`, packages that are not installed. OSError as for `faults_of_folder`."""
+    """Problems of a denoiser: more principal components than values in an image, a LoRA rank above `width`, fewer noise levels than
+    an attack goes through, those of `_check_latent`, packages that are not installed."""
     if not isinstance(point.arm, Conditional | ImageToImage):
         return
     how, path, pixels = point.arm.denoiser, ("arm", "denoiser"), math.prod(card_of(point.data).shape)
@@ -242,6 +245,9 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
     if how.finetune == "lora" and how.rank > how.width:
         what = f"matrices of rank {how.rank} beside layers of {how.width} units"
         yield "rank", (*path, "rank"), what, f"at most {how.width}; papers take 4 to 16"
+    if how.timesteps < SECMI_LEVELS and any(isinstance(one, Denoising) and one.signal == "secmi" for one in point.audit.attacks):
+        what = f"secmi goes up to noise level {SECMI_LEVELS - 1}, and of {how.timesteps} the last is {how.timesteps - 1}"
+        yield "timesteps", (*path, "timesteps"), what, f"at least {SECMI_LEVELS}, or another signal"
     if how.net == "latent":
         yield from _check_latent(point, how)
     for name, field in how.packages.items():

@@ -65,7 +65,7 @@ def unresolvable(study: Study) -> Iterator[Weakness]:
                     continue
                 if resolution(read, audit.canaries[read], audit.shadows, fpr).verdict == "not resolvable":
                     what = f"the claim {claim.name} is about an FPR of {fpr:g}, which the {read} canaries cannot show"
-                    place = ("metric",) if claim.claim.metric.startswith("tpr@") else (side, "canaries")
+                    place = ("metric",) if claim.claim.metric == f"tpr@fpr={fpr:g}" else (side, "canaries")
                     hint = "claim a higher rate, or more canaries or shadows"
                     yield Weakness(study.tree.nearest("claims", claim.name, *place), what, hint)
                     break

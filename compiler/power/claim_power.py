@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compiler.fingerprint import fingerprint
 from compiler.language.study import Trial
 from compiler.power.epsilon_bounds import STANDARD_NORMAL, bisect
 from compiler.power.resolution import Resolution, resolution
@@ -52,11 +53,11 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
     """Number of pairs that `runtime.audit.compare` tests: left trials alone if there is no right one; each left trial with each
-    other right one; each trial with itself where both sides are the same trials and read differently. Trials are told apart by
-    address here, by attack task there: where trials share one, fewer pairs are tested."""
+    other right one; each trial with itself where both sides are the same trials and read differently. Trials of equal words in one
+    replicate, whatever their arms are called, are the same: they share their attack task, by which the test tells trials apart."""
     if not right:
         return len(left)
-    names, others = ([trial.address for trial in side] for side in (left, right))
+    names, others = ([fingerprint("trial", trial.point, trial.replicate) for trial in side] for side in (left, right))
     if names == others and work.left != work.right:
         return len(names)
     mine, theirs = Counter(names), Counter(others)

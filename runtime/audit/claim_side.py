@@ -100,27 +100,34 @@ class ClaimSide:
         """Number of units in which shadows are resampled: pairs where membership is paired, else shadows."""
         return self.member.shape[1] // (2 if self.paired else 1)
 
+    @property
+    def strict(self) -> bool:
+        """Whether a rate has to stay below the FPR: `strict_fpr` is in the `compat` of the claim's attack, which its variant
+        names."""
+        return "strict_fpr" in self.reading.variant.split("/")
+
     def figure(self, metric: str) -> float | None:
         """Point estimate from the scores that enter: the AUC for `auc`, for any other metric the TPR at `rate(metric)` by the count
-        rule, whatever the attack's `compat`; None without members or without non-members, and where the TPR is not resolvable."""
+        rule, strict as `strict` says; None without members or without non-members, and where the TPR is not resolvable."""
         scores, member = self.scores[self.scored], self.member[self.scored]
         if not member.any() or member.all():
             return None
-        return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
+        return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member, self.strict).value
 
     def uncertain(self, metric: str) -> Uncertainty | None:
         """The figure with its bootstrap uncertainty; None where it cannot be read, or not in at least half of the resamples.
-        Readings of the resamples are cached, since a trial may be in many pairs. ValueError where no score enters at all, and as of
-        `column`."""
-        rate = self.rate(metric)
+        Readings of the resamples are cached, since a trial may be in many pairs. ValueError as of `column`."""
+        value, rate = self.figure(metric), self.rate(metric)
+        if value is None:
+            return None
         if rate not in self.readings:
             self.readings[rate] = Drawn.of(
-                lambda part: read_resamples(self.scores, self.member, (rate,), part, self.scored), self.draws
+                lambda part: read_resamples(self.scores, self.member, (rate,), part, self.scored, self.strict), self.draws
             )
         area = metric == "auc"
         spread = self.readings[rate].spread(lambda read: read.auc if area else read.tpr[rate])
         scale, fits = AREA if area else SHARE, self._fits("auc" if area else f"tpr@fpr={rate:g}")
-        return uncertainty(self.figure(metric), spread, self.draws, scale, self.clusters, fits)
+        return uncertainty(value, spread, self.draws, scale, self.clusters, fits)
 
     def _fits(self, metric: str) -> float:
         """Variance that refitting the attack adds to the metric (`auc` or `tpr@fpr=…`) on the scale of its interval, as the trial

@@ -248,10 +248,10 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
 
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows; that of `flops` is
-    named `cost`. `other` must not be None. The result is None where the figure of a side cannot be read or is not above 0, where
-    fewer than half of the resamples give a ratio, or, for a figure that is not from scores, where the sides have different numbers
-    of shadows. ValueError as of `ClaimSide.uncertain`."""
+    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows; in a dominance that
+    of `flops` is named `cost`. `other` must not be None. The result is None where the figure of a side cannot be read or is not
+    above 0, where fewer than half of the resamples give a ratio, or, for a figure that is not from scores, where the sides have
+    different numbers of shadows. ValueError as of `ClaimSide.uncertain`."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
@@ -263,7 +263,7 @@ def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | 
         resampled = (drawn @ above) / (drawn @ below)
     units = Resamples(one.draw("shadows", one.units))
     found = uncertainty(float(above.mean() / below.mean()), Drawn(resampled), units, RATIO)
-    name = "cost" if metric == "flops" else metric
+    name = "cost" if work.test == "dominance" and metric == "flops" else metric
     return Compared(name, of_one(found, work.confidence, len(above)), np.log(resampled)) if found else None
 
 

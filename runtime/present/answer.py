@@ -238,7 +238,7 @@ def _compare(claim: Row, left: str, right: str) -> str:
     figure = str(claim.get("decided_by") or claim["metric"])
     if claim["test"] == "correlation":
         return f"{left}: rank correlation {effect:.2f} {format_span(low, high, '.2f')}".replace("-", "−")
-    if claim["test"] == "ratio" or figure in ("cost", "flops"):
+    if claim["test"] == "ratio" or figure == "cost":  # of a dominance
         what = "the counted work" if figure in ("cost", "flops") else figure.replace("_", " ")
         return f"{left} has {effect:.2f} times {format_span(low, high, '.2f')} {what} of {right}"
     sign = -1.0 if effect < 0 else 1.0

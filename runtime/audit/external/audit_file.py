@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,7 @@ from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_
 from runtime.audit.external.file_attacks import TARGET, applicable, conditions
 from runtime.audit.statistics.bootstrap import Resamples
 from runtime.audit.statistics.one_run import IF_GAUSSIAN
-from runtime.audit.statistics.roc import RateReading
+from runtime.audit.statistics.roc import RateReading, none_if_infinite
 from runtime.audit.trial.bounds import Bound
 from runtime.audit.trial.doubts import Doubt, doubts_of_repetitions
 from runtime.audit.trial.measure import AttackResult, Scope, doubts_about, flag_of, measure_attack
@@ -74,10 +73,10 @@ def _figure(metric: Metric) -> dict[str, Any]:
 
 
 def _how_read(reading: RateReading, metric: Metric) -> dict[str, Any]:
-    threshold = reading.threshold if reading.threshold is not None and math.isfinite(reading.threshold) else None
     return {
         "by_lot": reading.by_lot, "n0": reading.non_members, "false_positives": reading.false_positives,
-        "realised_fpr": reading.realised_fpr, "threshold": threshold, "resolvable": metric.value is not None,
+        "realised_fpr": reading.realised_fpr, "threshold": none_if_infinite(reading.threshold),
+        "resolvable": metric.value is not None,
     }  # fmt: skip
 
 
@@ -105,7 +104,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The documented public form, ready for JSON: nested dicts and lists of strings, numbers, booleans and None; with the notes
-        (`notes`) as text. An infinite `threshold` of a TPR is None; that of a bound in `epsilon_lower` stays infinite."""
+        (`notes`) as text. An infinite `threshold`, of a TPR or of a bound, is None."""
         attacks = {name: summary.as_json() for name, summary in self.attacks.items()}
         return {
             "n_shadows": self.n_shadows, "n_samples": self.n_samples, "design": self.design, "trusted": self.trusted,

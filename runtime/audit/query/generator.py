@@ -171,7 +171,7 @@ def secmi(probe: Probe) -> Tensor:
     """canary: minus `_log_length`, with p = 2, of the error of one deterministic DDIM step up and back, from the level that STEPS
     equal steps reach: the share EARLY of the levels, rounded to a multiple of STEPS and at least STEPS (Duan et al. 2023, SecMI).
     But for a factor of the schedule, it is how much the predicted noise changes over that step. IndexError with fewer than 12 noise
-    levels."""
+    levels, which a study's check refuses."""
     stride = max(1, round(EARLY * probe.top / STEPS))
     there = probe.signals
     for step in range(STEPS):

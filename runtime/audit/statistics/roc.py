@@ -58,6 +58,8 @@ class RateReading:
     @property
     def note(self) -> str:
         """Why the TPR is not resolvable, or what limits its precision; "" if nothing does."""
+        if not self.members:
+            return "not resolvable: no scores of members"
         if self.by_lot is None:
             return f"not resolvable: {self.non_members} non-member scores allow no false positive at {self.fpr:g}"
         if self.value is None:
@@ -70,6 +72,11 @@ class RateReading:
         if self.shared and self.false_positives < self.allowed:
             notes.append(f"read at an FPR of {100 * self.false_positives / self.non_members:.2g} %: ties; by lot {self.by_lot:.1%}")
         return "; ".join(notes)
+
+
+def none_if_infinite(threshold: float | None) -> float | None:
+    """The threshold as JSON has it: None where it is infinite, as a score in a user's file may be."""
+    return threshold if threshold is not None and math.isfinite(threshold) else None
 
 
 def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:

@@ -19,6 +19,7 @@ from compiler.language.audit import Design
 from compiler.power.epsilon_bounds import f_dp_rejects
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.one_run import BOUNDS, IF_GAUSSIAN, one_run
+from runtime.audit.statistics.roc import none_if_infinite
 from runtime.audit.trial.terms import Conditions, Terms
 from runtime.seeds import numpy_generator
 
@@ -46,8 +47,11 @@ class Bound:
     non_members."""
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON: `value`, the entries of `how`, and `note`; without a value `value` None and `reason`, which is the note."""
-        return {"value": None, "reason": self.note} if self.value is None else {"value": self.value, **self.how, "note": self.note}
+        """As JSON: `value`, the entries of `how`, a threshold None where it is infinite, and `note`; without a value `value` None
+        and `reason`, which is the note."""
+        if self.value is None:
+            return {"value": None, "reason": self.note}
+        return {"value": self.value, **{name: none_if_infinite(value) for name, value in self.how.items()}, "note": self.note}
 
 
 def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:

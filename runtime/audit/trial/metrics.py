@@ -26,7 +26,7 @@ from runtime.audit.statistics.bootstrap import (
 )
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import Control, Expected, central, run_null_control
-from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, roc_points, tpr_at
+from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, none_if_infinite, roc_points, tpr_at
 from runtime.audit.trial import risk
 from runtime.audit.trial.bounds import Bound, alarm, lower_bounds
 from runtime.audit.trial.terms import Conditions, Terms
@@ -173,8 +173,8 @@ class AttackMetrics:
         yield self.metric("headline_by_lot", reading.by_lot, None, reading.non_members, reading.note or how)
 
     def _false_positives(self, reading: RateReading) -> np.ndarray:
-        """canary × shadow, bool: non-members at or above the reading's threshold; without one, those with the score +inf."""
-        bar = np.inf if reading.threshold is None else reading.threshold
+        """canary × shadow, bool: non-members at or above the reading's threshold; none without one."""
+        bar = np.nan if reading.threshold is None else reading.threshold  # no score is at or above NaN
         return self.scored & ~self.member & (self.scores >= bar)
 
     def _one_shadow_warning(self, reading: RateReading) -> str:
@@ -200,7 +200,7 @@ class AttackMetrics:
                 "false_positives": reading.false_positives,
                 "false_positive_canaries": int(false.any(1).sum()),
                 "false_positive_shadows": int(false.any(0).sum()),
-                "threshold": reading.threshold,
+                "threshold": none_if_infinite(reading.threshold),
                 "rule": reading.rule,
             }
 

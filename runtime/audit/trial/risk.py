@@ -22,10 +22,10 @@ def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None)
     interval (low, high); its own AUC over models.
 
     Without a scored IN model the share is NaN and the interval that of the prior; without scored models on both sides the AUC is
-    NaN. `threshold` None counts as +inf. scores (NaN is not scored), member: canary × shadow.
+    NaN. `threshold` None: no score reaches it, +inf neither. scores (NaN is not scored), member: canary × shadow.
     """
     there = ~np.isnan(scores)
-    bar = np.inf if threshold is None else threshold
+    bar = np.nan if threshold is None else threshold  # no score is at or above NaN
     seen = (member & there).sum(1)
     hits = (member & (scores >= bar)).sum(1)
     low, high = stats.beta.ppf([[0.025], [0.975]], hits + 0.5, seen - hits + 0.5)

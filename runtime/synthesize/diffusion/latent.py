@@ -147,9 +147,8 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
     net.vae.requires_grad_(False)
     net.scale.fill_(1.0)
     net.scale.copy_(1 / net.encoded(images).std())
-    return Metric(
-        "autoencoder_loss", loop.losses[-1].item(), n=how.batch_size, note="squared error of pixels in -1..1, of the last batch"
-    )
+    note = f"squared error of pixels in -1..1, plus {KL_WEIGHT:g} times the KL divergence of the latents, of the last batch"
+    return Metric("autoencoder_loss", loop.losses[-1].item(), n=how.batch_size, note=note)
 
 
 def load_checkpoint(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:

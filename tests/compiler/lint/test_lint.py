@@ -150,6 +150,18 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
         "the claim less is about an FPR of 0.001, which the clean canaries",
         [("fpr: 0.01}", "fpr: 0.001}"), ("[0.01, 0.1]", "[0.001, 0.1]"), ("right: {arm: dm}", "right: {arm: dm, canaries: clean}")],
     ),
+    (
+        "L05",
+        "error",
+        "clean}",
+        "the claim less is about an FPR of 0.001, which the clean canaries",
+        [
+            ("fpr: 0.01}", "fpr: 0.001}"),
+            ("[0.01, 0.1]", "[0.001, 0.1]"),
+            ("test: difference", "test: matched, metric: tpr@fpr=0.1, match: leakage"),
+            ("right: {arm: dm}", "right: {arm: dm, canaries: clean}"),
+        ],
+    ),
     ("L06", "error", "0.5}", "read at an FPR of 0.5", [("fpr: 0.01}", "fpr: 0.5}"), ("[0.01,", "[0.5,")]),
     ("L06", "warning", "auc", "area under the curve", [("test: difference", "test: difference, metric: auc")]),
     (

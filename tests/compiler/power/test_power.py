@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from compiler.compile import compile_study
+from compiler.errors import SpecError
 from compiler.language.audit import CanaryGroup
 from compiler.power.claim_power import prospect, smallest_distinct, student_quantile
 from compiler.power.epsilon_bounds import count_guesses, delta_of_mu, steinke_ceiling
@@ -88,6 +89,18 @@ def prospects(folder: Path, text: str) -> dict[str, tuple[CompareTrials, object]
 def test_pairs_are_counted_as_the_test_pairs_them(tmp_path: Path) -> None:
     found = prospects(tmp_path, TINY.replace("resamples: 100", "resamples: 1000") + CLAIMS)
     assert {name: made.pairs for name, (_, made) in found.items()} == {"each": 4, "itself": 2, "share": 3}  # type: ignore[attr-defined]
+
+
+def test_trials_of_one_attack_task_are_no_pair_in_the_plan_as_they_are_none_in_the_test(tmp_path: Path) -> None:
+    study = TINY.replace("resamples: 100", "resamples: 1000") + "  again: {paradigm: undefended}\n"
+    found = prospects(tmp_path, study + CLAIMS.replace("left: {paradigm: coreset}", "left: {arm: [again, coreset]}"))
+    plan = compile_study(tmp_path / "study.yaml")
+    tasks, (each, *_) = {planned.trial.address: planned.answer for planned in plan.trials}, plan.claims
+    assert tasks["again#0"] == tasks["undefended#0"]
+    apart = sum(tasks[one] != tasks[other] for one in each.left for other in each.right)
+    assert found["each"][1].pairs == apart == 6  # type: ignore[attr-defined]
+    with pytest.raises(SpecError, match="every trial would be compared with itself"):
+        prospects(tmp_path, study + "claims: {c: {text: x, test: difference, left: {arm: undefended}, right: {arm: again}}}\n")
 
 
 def test_what_no_data_could_decide_is_what_the_most_convincing_resamples_leave_undecided(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from compiler.errors import SynthcError
 from compiler.work.operations import AuditSettings
 from runtime.audit.external.audit_file import Report, audit
 from runtime.audit.external.evidence import NAMES, Evidence, answers_of, check, design_of
+from runtime.audit.external.product import audit_with_product
 from runtime.cli.main import main
 from runtime.data.formats.npz import read_arrays
 from runtime.seeds import numpy_generator
@@ -524,6 +525,27 @@ def test_a_nan_among_scores_is_named_and_an_infinity_is_a_score(tmp_path: Path, 
     infinite = {**SCORES, "scores": np.where(SCORES["member"], np.inf, -np.inf)}
     found = audited(capsys, str(saved(tmp_path, infinite)), "--fpr", "0.1")["attacks"]["scores"]
     assert (found["auc"]["value"], found["tpr"]["0.1"]["value"], found["tpr"]["0.1"]["threshold"]) == (1.0, 1.0, None)
+
+
+def test_no_number_of_an_audit_of_infinite_scores_is_infinite_printed_or_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    member = np.random.default_rng(0).random((400, 1)) < 0.5  # one sample in many models has a multi-run bound
+    for number, sides in enumerate((member, SCORES["member"])):
+        path = str(saved(tmp_path, {"scores": np.where(sides, np.inf, -np.inf), "member": sides}))
+        found = audited(capsys, path, "--fpr", "0.1", "--db", str(tmp_path / f"{number}.duckdb"))["attacks"]["scores"]
+        bound = found["epsilon_lower"]["clopper_pearson"]
+        assert bound["value"] is None or (bound["value"] > 1 and bound["threshold"] is None)
+
+
+def test_where_a_share_of_infinite_scores_leaves_no_threshold_nobody_is_called_a_member() -> None:
+    member = pairs(np.random.default_rng(0), 12, 40)
+    top = np.where(np.random.default_rng(1).random(member.shape) < 0.3, np.inf, np.random.default_rng(2).normal(size=member.shape))
+    _, product = audit_with_product(check({"scores": top, "member": member}, "here"), QUICK)
+    (reading,) = product.notes["readings"]
+    assert (reading["tpr"], reading["threshold"], reading["false_positives"]) == (None, None, 0)
+    assert (reading["false_positive_canaries"], reading["false_positive_shadows"]) == (0, 0)
+    assert product.files["risk"]["0"][:, 0].max() == 0
 
 
 @pytest.mark.parametrize(("arrays", "options", "said"), [

@@ -77,7 +77,7 @@ def test_a_claims_name_and_text_are_not_part_of_its_id_and_its_margin_is(tmp_pat
     assert one != task("a: {text: x, test: difference, margin: 0.1, left: {arm: undefended}, right: {method: random}}")
 
 
-UNDEFENDED, RANDOM = {"arm": "undefended"}, {"method": "random"}
+UNDEFENDED, RANDOM, MISSPELT = {"arm": "undefended"}, {"method": "random"}, {"release": "final_modell"}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,11 @@ UNDEFENDED, RANDOM = {"arm": "undefended"}, {"method": "random"}
         ({"metric": "canary_share_selected"}, "undefended#0 selects no canaries"),
         ({"left": UNDEFENDED | {"stratum": "used"}}, "none is used or unused"),
         ({"left": UNDEFENDED | {"release": "teacher"}}, "undefended#0 has no teacher"),
+        ({"left": UNDEFENDED | MISSPELT}, "no release level is called 'final_modell' | did you mean 'final_model'?"),
+        (
+            {"test": "correlation", "metric": "lira", "against": "threshold", "right": {}, "left": UNDEFENDED | MISSPELT},
+            "no release level is called 'final_modell' | did you mean 'final_model'?",
+        ),
         ({"left": UNDEFENDED | {"canaries": "odd"}}, "no canaries are called 'odd'"),
         ({"test": "ratio", "margin": 1, "right": {}}, "needs `right`"),
         ({"test": "dominance", "metric": "auc"}, "not of 'auc' | leave `metric` out"),
@@ -183,6 +188,7 @@ class Trial:
     """test image × shadow."""
     fits: dict[str, float] = field(default_factory=dict)
     """Metric → what fits made anew add to its variance."""
+    variant: str = "logit/pooled/1q"
 
     @property
     def stems(self) -> list[str]:
@@ -190,7 +196,7 @@ class Trial:
 
     @property
     def outcome(self) -> dict[str, Any]:
-        column = {"release": "final_model", "attack": "lira", "variant": "logit/pooled/1q"}
+        column = {"release": "final_model", "attack": "lira", "variant": self.variant}
         groups = [{"name": "mislabeled", "count": len(self.member)}]
         of = column | {"canaries": "mislabeled"}
         fits = [of | {"metric": metric, "variance": variance} for metric, variance in self.fits.items()]
@@ -258,6 +264,34 @@ def test_a_ratio_with_nothing_is_no_number() -> None:
     verdict, pairs = compared([trial(0.6, 1)], [nothing], test="ratio", margin=1.0)
     assert verdict == "undecided"
     assert "not resolvable" in pairs[0]["note"]
+
+
+@pytest.mark.parametrize("metric", ["flops", "seconds"])
+def test_a_ratio_of_work_or_time_is_tested_and_decided_by_its_metric(metric: str) -> None:
+    one, other = (trial(0.1, seed, **{metric: np.full(16, work)}) for seed, work in ((1, 3e9), (2, 1e9)))
+    verdict, (pair,) = compared([one], [other], test="ratio", metric=metric, margin=2.0)
+    assert (verdict, pair["decided_by"], pair["effect"]) == ("supported", metric, pytest.approx(3.0))
+
+
+@pytest.mark.parametrize("metric", ["leakage", "auc"])
+def test_a_claim_on_canaries_that_the_attack_gives_no_scores_is_undecided(metric: str) -> None:
+    silent = trial(0.6, 1)
+    silent.scores[:] = np.nan
+    for rights in ([trial(0.1, 2)], []):
+        verdict, (pair,) = compared([silent], rights, metric=metric)
+        assert (verdict, pair["effect"]) == ("undecided", None)
+        assert "not resolvable" in pair["note"]
+
+
+def test_a_claim_reads_a_rate_by_the_rule_of_the_headlines_attack() -> None:
+    usual, strict = trial(0.0, 5, canaries=10), trial(0.0, 5, canaries=10)
+    strict.variant += "/strict_fpr"
+    reading = Reading("lira", strict.variant, "final_model", "mislabeled", None)
+    found = [compared([usual], [])[1][0], compared([strict], [], left=reading, right=reading)[1][0]]
+    rates = [tpr_at(0.1, usual.scores, usual.member, rule).value for rule in (False, True)]
+    assert rates[0] != rates[1]
+    assert [pair["effect"] for pair in found] == rates
+    assert found[0]["high"] > found[1]["high"]  # resamples are read by the same rule
 
 
 def test_a_claim_is_about_the_pairs_that_are_shown_to_be_alike_and_undecided_where_none_is() -> None:

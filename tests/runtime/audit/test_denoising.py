@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from compiler.check.rules import SECMI_LEVELS
 from compiler.inspect.cost.guess import PASSES
 from compiler.language.attacks.base import DenoisingSignal
 from compiler.language.attacks.denoising import Denoising
@@ -89,6 +90,13 @@ def test_each_signal_is_that_of_a_loop_over_single_canaries(name: str, probe: Pr
     with torch.no_grad():
         wanted = np.array([naive(name, few, i) for i in range(10)]).T
     np.testing.assert_allclose(np.stack([values.numpy() for values in found.values()]), wanted, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_each_signal_is_measured_of_the_fewest_noise_levels_that_a_study_may_have(name: str, probe: Probe) -> None:
+    how = HOW.model_copy(update={"timesteps": SECMI_LEVELS if name == "secmi" else 2})
+    for _, values in measured(replace(probe, scheduler=new_scheduler(how)), (name,)):
+        assert values.isfinite().all()
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNALS if name != "secmi"])

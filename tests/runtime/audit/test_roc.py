@@ -114,6 +114,11 @@ def test_mistake_9_a_rate_below_one_false_positive_gives_no_number_but_the_reaso
     assert tpr_at(0.01, np.arange(400.0), np.arange(400) % 2 == 0).note == "coarse: 2 false positives allowed"
 
 
+@pytest.mark.parametrize("count", [100, 5])
+def test_without_members_the_reason_is_that_there_are_none(count: int) -> None:
+    assert tpr_at(0.1, np.arange(float(count)), np.zeros(count, bool)).note == "not resolvable: no scores of members"
+
+
 def test_the_allowance_is_exact_where_floating_point_is_not() -> None:
     assert int(0.29 * 100) == 28  # the trap
     assert allowed_false_positives(0.29, 100) == 29

@@ -417,6 +417,8 @@ def test_risk_of_canaries(kind: str) -> None:
     scores, member = SCORES[kind].astype(np.float64), SIDES["half"].copy()
     member[0], member[1] = True, False
     scores[2, 0] = np.nan
+    scores[3, 1] = np.inf
+    assert not np.nan_to_num(risk.of_canaries(scores, member, None)[:, 0]).any()  # without a threshold nobody is exposed
     found = risk.of_canaries(scores, member, 0.5)
     for i in range(12):
         inside = [scores[i, t] for t in range(8) if member[i, t] and not np.isnan(scores[i, t])]

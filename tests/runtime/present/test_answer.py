@@ -96,6 +96,8 @@ def test_a_claim_is_a_sentence_with_sides_units_and_interval() -> None:
     assert said(test="dominance", decided_by="cost", effect=1.5, low=1.2, high=1.8).startswith(
         "dm real has 1.50 times (1.20 to 1.80)"
     )
+    assert said(test="ratio", metric="flops") == "dm real has 0.20 times (0.10 to 0.30) the counted work of dm noise"
+    assert said(metric="flops", effect=-2e9, low=-3e9, high=-1e9) == "dm real: flops lower by 2e+09 (1e+09 to 3e+09) than dm noise"
     assert said(test="correlation", metric="lira", low=None).endswith("rank correlation 0.20 (no interval)")
     assert said(effect=None, low=None, high=None) == "not resolvable"
     assert said(effect=None, low=None, high=None, compared=0) == "not tested yet"
