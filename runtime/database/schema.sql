@@ -255,7 +255,7 @@ CREATE VIEW metric AS
      'runtime.synthesize.data_free_kd.rounds'),
     ('denoiser_loss', 'squared error', 'What training of the denoiser lowered, mean of the last twentieth of the steps.',
      'Ho et al. 2020'),
-    ('autoencoder_loss', 'squared error', 'Of pixels in -1..1 that went through the autoencoder, last batch.',
+    ('autoencoder_loss', 'loss', 'Squared error of pixels in -1..1 behind the autoencoder, plus 1e-6 times the KL divergence of the latents; last batch.',
      'Rombach et al. 2022'),
     ('epsilon', 'epsilon', 'What DP-SGD spent, for one image added or removed. A guarantee, not a measurement.',
      'Abadi et al. 2016; dp_accounting'),
