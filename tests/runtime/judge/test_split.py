@@ -104,6 +104,13 @@ def test_units_of_a_folder_come_from_lines_of_a_file(tmp_path: Path) -> None:
         read_image_set(str(folder), unit=str(tmp_path / "who.csv"))
 
 
+def test_a_line_of_units_that_is_wrong_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
+    data = save_npz(tmp_path / "a.npz", *digit_images(slice(0, 60)))
+    (tmp_path / "who.csv").write_text('0,ann\n\n"1","of two\nlines"\n2\n')
+    with pytest.raises(SynthcError, match=r"who.csv:5: 1 value; wanted are two"):
+        read_image_set(str(data), unit=str(tmp_path / "who.csv"))
+
+
 def test_what_was_drawn_is_kept_and_nothing_is_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["split", "digits", "-o", str(tmp_path / "one"), "--coins"]) == 0
     before = json.loads((tmp_path / "one/split.json").read_text())
