@@ -697,6 +697,25 @@ def test_files_for_which_nothing_is_published_are_said_to_be_so(root: Path, caps
     assert "no checksums are published for this form" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["data verify mnist", "split mnist -o parts --coins"])
+def test_a_file_of_a_known_set_that_cannot_be_read_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    data_files.mnist(root / "MNIST/raw", 40, 20)
+    opened = Path.open
+
+    def refusing(path: Path, *words: str, **more: str) -> object:
+        if path.name == "train-labels-idx1-ubyte.gz":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *words, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refusing)
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert "train-labels-idx1-ubyte.gz: cannot be read: Permission denied" in said
+    assert "details" not in said
+
+
 def test_a_root_with_one_file_missing_says_which(root: Path) -> None:
     data_files.cifar10(root, 50, 20)
     (root / "cifar-10-batches-bin/data_batch_4.bin").unlink()
