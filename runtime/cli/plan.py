@@ -149,7 +149,7 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     plan = compile_study_of(args) if plan is None else plan
     done, to_run = _split_tasks(plan, args)
     past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
-    return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
+    return Summary(plan, done, to_run, estimate(to_run, past, max(1, args.workers or machine.cores())))
 
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.inspect.cost import guess
-from compiler.plan.dag import Plan, Task, upward_rank
+from compiler.plan.dag import Task, upward_rank
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ class Estimate:
         return max((self.costs[task].vram_mb for task in tasks if task in self.costs), default=0.0)
 
 
-def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
+def estimate(to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
     """Estimate the cost of `to_run` (id → task), which is in topological order, on `workers` workers, at least 1. `past` maps names
-    of operations to measured costs; `plan` is not read. Memory is that of the largest operation for each worker that has a task."""
+    of operations to measured costs. Memory is that of the largest operation for each worker that has a task."""
     costs = expect(to_run, past)
     seconds = {id: cost.seconds for id, cost in costs.items()}
     rank = upward_rank(to_run, lambda task: seconds[task.id])
