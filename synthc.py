@@ -242,10 +242,9 @@ class Results:
 
     def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
         """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it. `theme`
-        is `screen`, `paper` or a layout of `look.LAYOUTS`; KeyError for others. Several studies are drawn below each other; without
-        rows, the chart says so.
+        is `screen` or `paper`. Several studies are drawn below each other; without rows, the chart says so.
 
-        SynthcError for an unknown name, and for more studies than one picture may hold; errors of the condition are as of `sql`.
+        SynthcError for an unknown name or theme, a condition that fails, and for more studies than one picture may hold.
         Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled, for the
         whole process.
 
@@ -253,16 +252,23 @@ class Results:
         >>> chart.save("tradeoff.svg")
         """
         import altair as alt
+        import duckdb
 
+        from compiler.errors import did_you_mean
         from runtime.present import charts
         from runtime.present.spec_charts import LAYOUT_OF_THEME
 
+        if theme not in LAYOUT_OF_THEME:
+            raise SynthcError(f"no theme is called {theme!r}; {did_you_mean(theme, LAYOUT_OF_THEME)}")
         if alt.renderers.active == "default":
             alt.renderers.enable("svg")
         query = charts.kind_of(name).query
         found = self.sql(f"SELECT * FROM ({query}) AS chart WHERE {where}" if where else query)
-        layout = LAYOUT_OF_THEME.get(theme, theme)
-        drawn: alt.TopLevelMixin = alt.Chart.from_dict(charts.draw(name, found.columns, found.fetchall(), layout))
+        try:
+            rows = found.fetchall()
+        except duckdb.Error as error:
+            raise SynthcError(f"the query failed: {str(error).strip()}") from error
+        drawn: alt.TopLevelMixin = alt.Chart.from_dict(charts.draw(name, found.columns, rows, LAYOUT_OF_THEME[theme]))
         return drawn
 
     def gallery(

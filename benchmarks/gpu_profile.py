@@ -302,7 +302,7 @@ def predicted(bench: Bench, plan: Plan) -> dict[str, Expected]:
             guessed = guess.cost(tasks[0].work)
             held = (found.memory + guess.DEVICE_MB) / guessed.gpu_mb if guessed.gpu_mb else None  # none is guessed for a base
             past = Past(1, found.of(part.full) / guessed.seconds, 1.0, found.memory, held)
-            costs |= estimate(plan, {task.id: task for task in tasks}, {tasks[0].operation: past}, 1).costs
+            costs |= estimate({task.id: task for task in tasks}, {tasks[0].operation: past}, 1).costs
     return costs
 
 

@@ -172,10 +172,10 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process in MB (outside macOS in units of 1,000 KiB): since the last `reset_peak_memory` that
-    had an effect, if any, else since the process began."""
+    """Largest resident memory of this process in MB: since the last `reset_peak_memory` that had an effect, if any, else since the
+    process began."""
     import resource
     import sys
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6  # macOS counts bytes, Linux KiB

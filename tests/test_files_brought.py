@@ -542,8 +542,9 @@ def test_images_whose_white_is_one_of_255_are_not_taken_for_black_ones(tmp_path:
         (np.where(IMAGES > 200, np.nan, IMAGES / 255), "is nan; leave such images out"),
         (np.where(IMAGES > 200, np.inf, IMAGES / 255), "is inf; leave such images out"),
         ((IMAGES > 100).astype("u1"), "images go up to grey level 1 of 255"),
+        (np.empty((0, 8, 8)), "images has the shape (0, 8, 8); at least one image is needed"),
     ],
-    ids=["tanh", "to 255", "nan", "inf", "0 and 1"],
+    ids=["tanh", "to 255", "nan", "inf", "0 and 1", "none"],
 )
 def test_a_released_set_of_another_scale_is_never_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], images: np.ndarray, said: str

@@ -85,6 +85,10 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(copy: Done, tmp_path: Path) 
         results.sql("FROM read_csv('/etc/hostname')")
     with pytest.raises(synthc.SynthcError, match="read-only mode"):
         results.sql("DELETE FROM base.run")
+    with pytest.raises(synthc.SynthcError, match="no theme is called 'papier'; did you mean 'paper'"):
+        results.chart("tradeoff", theme="papier")
+    with pytest.raises(synthc.SynthcError, match=r"the query failed: Conversion Error: .*'coreset'"):
+        results.chart("tradeoff", where="paradigm::INT = 1")  # binds, and fails while it is computed
 
 
 def models() -> dict[str, Any]:

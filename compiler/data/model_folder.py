@@ -27,7 +27,7 @@ Fault = tuple[str, str, str]
 
 def placeless(how: Generator) -> Generator:
     """The parameters `how` of a generator, with the digest of the user's model folder in place of its path, where they name one;
-    other parameters unchanged. SynthcError and OSError as for `digest_of_folder`."""
+    other parameters unchanged. SynthcError as for `digest_of_folder`."""
     if not isinstance(how, Denoiser) or not isinstance(how.base, Checkpoint):
         return how
     digest = digest_of_folder(Path(how.base.path))
@@ -36,9 +36,17 @@ def placeless(how: Generator) -> Generator:
 
 def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
     """Yields faults that prevent the use of the folder as base of this denoiser. A missing folder or index ends the check, as do
-    Python files, `auto_map` in a configuration and parts of other libraries than LIBRARIES, each of which counts as code. The
-    configurations are looked at where no part is missing. OSError for a folder of a part, or a file of weights, that cannot be
-    read."""
+    a folder of a part or a file of weights that cannot be read, and Python files, `auto_map` in a configuration and parts of other
+    libraries than LIBRARIES, each of which counts as code. The configurations are looked at where no part is missing."""
+    try:
+        yield from _faults_of_readable(folder, how)
+    except OSError as error:
+        hint = "mend the link or the right to read it, or copy it again"
+        yield "path", f"{error.filename or folder} cannot be read: {error.strerror}", hint
+
+
+def _faults_of_readable(folder: Path, how: Denoiser) -> Iterator[Fault]:
+    """`faults_of_folder`, but OSError for a folder of a part, or a file of weights, that cannot be read."""
     if not folder.is_dir():
         yield "path", f"there is no folder {folder}", "the path is relative to the spec"
         return
@@ -115,28 +123,28 @@ def _is_whole(file: Path) -> bool:
         try:
             header = json.loads(handle.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            return max(ends, default=0) + length + 8 == size
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             return False
-    return max(ends, default=0) + length + 8 == size
 
 
 def digest_of_folder(folder: Path) -> str:
     """Digest of names and content of the .json, .txt and .safetensors files at any depth of a folder: sixteen hexadecimal digits.
-    SynthcError for one that cannot be opened or read; OSError for a link that leads nowhere."""
+    SynthcError for one that cannot be read, such as a link that leads nowhere."""
     files = sorted(file for kind in ("*.json", "*.safetensors", "*.txt") for file in folder.rglob(kind))
     whole = blake2b(digest_size=8)
     for file in files:
-        stat = file.stat()
         whole.update(os.fsencode(file.relative_to(folder).as_posix()) + b"\0")
-        whole.update(_digest(str(file), stat.st_size, stat.st_mtime_ns).encode())
+        try:
+            stat = file.stat()
+            whole.update(_digest(str(file), stat.st_size, stat.st_mtime_ns).encode())
+        except OSError as error:
+            raise SynthcError(f"{file}: cannot be read: {error.strerror}; mend the link or the right to read it") from error
     return whole.hexdigest()
 
 
 @lru_cache(maxsize=4096)
 def _digest(path: str, size: int, changed: int) -> str:
-    """Digest of one file's bytes, cached by path, size and time of change; SynthcError if it cannot be read."""
-    try:
-        with open(path, "rb") as handle:
-            return file_digest(handle, partial(blake2b, digest_size=16)).hexdigest()
-    except OSError as error:
-        raise SynthcError(f"{path}: cannot be read: {error.strerror}") from error
+    """Digest of one file's bytes, cached by path, size and time of change; OSError if it cannot be read."""
+    with open(path, "rb") as handle:
+        return file_digest(handle, partial(blake2b, digest_size=16)).hexdigest()

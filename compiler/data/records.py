@@ -110,8 +110,8 @@ def array_files(digest: str) -> tuple[Path, Path]:
 
 def stamp_of(files: Iterable[str], levels: int) -> str:
     """Digest of paths, sizes and times of files, and, with `levels` above 0, of all entries up to so many levels below `files`,
-    which then are folders. The result is cached in the process as long as size and time of `files` themselves stay, also if entries
-    below a folder change. OSError where one is missing or cannot be read."""
+    which then are folders; of what cannot be read below, the path alone counts. The result is cached in the process as long as size
+    and time of `files` themselves stay, also if entries below a folder change. OSError where one of `files` is missing."""
     return folder_stamp(tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]), levels)
 
 
@@ -121,19 +121,25 @@ def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
     digest = blake2b(repr(files).encode(), digest_size=8)
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):
-            status = entry.stat()
-            digest.update(os.fsencode(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0"))
+            digest.update(os.fsencode(f"{entry.path}\0"))
+            with contextlib.suppress(OSError):  # a link that leads nowhere: the reader says so, if it matters
+                status = entry.stat()
+                digest.update(f"{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
 def _below(folder: str, levels: int) -> Iterable[os.DirEntry[str]]:
     """Entries of a folder, sorted by name, each subfolder followed by its own, for `levels` levels: 1 gives those of the folder
-    alone. Links to folders are followed. OSError where a folder cannot be read."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            yield entry
-            if levels > 1 and entry.is_dir():
-                yield from _below(entry.path, levels - 1)
+    alone. Links to folders are followed; a folder that cannot be read counts as empty."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        yield entry
+        if levels > 1 and os.path.isdir(entry):  # not its own `is_dir`, which raises for links in a circle
+            yield from _below(entry.path, levels - 1)
 
 
 def record_of(key: str) -> Record | None:

@@ -50,23 +50,29 @@ class Difference:
 
 def diff(left: Plan, right: Plan) -> Difference:
     """Match the trials of two plans: each left one, in order, with a right one of the same answer (the task of its attacks),
-    preferably at the same address, else with the right one at the same address. A right one is matched once: a left one whose match
-    is taken is in `only_left`, and a right one without a match in `only_right`."""
-    there = {planned.trial.address: planned for planned in right.trials}
-    by_answer: dict[str, TrialPlan] = {planned.answer: planned for planned in right.trials}
-    pairs, only_left, taken = [], [], set()
+    preferably at the same address, else with the right one at the same address. A right one is matched once; those without a match
+    are in `only_left` and `only_right`."""
+    here, there = ({planned.trial.address: planned for planned in plan.trials} for plan in (left, right))
+    matches = {address: address for address in here.keys() & there.keys() if here[address].answer == there[address].answer}
+    by_answer: dict[str, list[str]] = defaultdict(list)
+    for address, planned in there.items():
+        if address not in matches:
+            by_answer[planned.answer].append(address)
+    for address, planned in here.items():  # the same task by another name comes before another one by the same name
+        if address not in matches and by_answer[planned.answer]:
+            matches[address] = by_answer[planned.answer].pop(0)
+    taken = set(matches.values())
+    matches |= {address: address for address in here if address not in matches and address in there and address not in taken}
+    pairs = []
     for planned in left.trials:
-        other = there.get(planned.trial.address)
-        if other is None or other.answer != planned.answer:
-            other = by_answer.get(planned.answer, other)  # the same task by another name comes before another one by the same name
-        if other is None or other.trial.address in taken:
-            only_left.append(planned.trial.address)
-            continue
-        taken.add(other.trial.address)
-        changes = () if planned.answer == other.answer else tuple(_list_changes(planned, other)) or ("revision of an operation",)
-        pairs.append(TrialPair(planned.trial.address, other.trial.address, changes))
-    only_right = tuple(address for address in there if address not in taken)
-    return Difference(left, right, tuple(pairs), tuple(only_left), only_right)
+        if planned.trial.address in matches:
+            other = there[matches[planned.trial.address]]
+            same = planned.answer == other.answer
+            changes = () if same else tuple(_list_changes(planned, other)) or ("revision of an operation",)
+            pairs.append(TrialPair(planned.trial.address, other.trial.address, changes))
+    only_left = tuple(address for address in here if address not in matches)
+    only_right = tuple(address for address in there if address not in matches.values())
+    return Difference(left, right, tuple(pairs), only_left, only_right)
 
 
 def _list_changes(left: TrialPlan, right: TrialPlan) -> Iterator[str]:

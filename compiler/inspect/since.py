@@ -46,7 +46,7 @@ def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
             yield f"the words of {name}"
         for earlier in claim["earlier"]:
             yield f"{name} was {_describe(earlier)} in {earlier['run']}"
-    for name in before.keys() - after.keys():
+    for name in sorted(before.keys() - after.keys()):
         if found := before[name].get("found"):
             yield f"{name} was {_describe(found)} when it was there"
 

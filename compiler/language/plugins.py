@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt, TypeAdapter, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from compiler.errors import SynthcError, did_you_mean
 from compiler.fingerprint import encode
-from compiler.language.attacks.base import Tried
+from compiler.language.attacks.base import ReleaseLevel, Tried
 from compiler.language.base import Frozen, Method
 from compiler.language.cost import Cost, Sizes
 from compiler.language.data import Data
@@ -188,8 +188,8 @@ class OrPlugin:
 
 def own_words(word: str, value: dict[str, Any]) -> Frozen:
     """Parameters of a plug-in, validated from a mapping whose key `word` names it; ValidationError for values that are not valid,
-    PydanticCustomError for plug-ins that `words_of` refuses, values that cannot enter an id, and methods with other needs than
-    NEEDS."""
+    PydanticCustomError for plug-ins that `words_of` refuses, values that cannot enter an id, methods with other needs than NEEDS,
+    and attacks that read no release level, or an unknown one."""
     name = value[word]
     model = words_of(word, name)
     if isinstance(model, Refusal):
@@ -204,6 +204,10 @@ def own_words(word: str, value: dict[str, Any]) -> Frozen:
     if isinstance(words, PluginMethod) and not set(words.needs) <= set(NEEDS):
         unknown = ", ".join(sorted(set(words.needs) - set(NEEDS)))
         raise _complaint(word, f"{name!r} needs {unknown}", f"a method of your own can have: {', '.join(NEEDS)}")
+    if isinstance(words, PluginAttack):
+        reads, levels = words.reads, get_args(ReleaseLevel)
+        if not (isinstance(reads, tuple) and reads and all(level in levels for level in reads)):
+            raise _complaint(word, f"{name!r} reads {reads!r}", f"`reads` is a tuple of at least one of {', '.join(levels)}")
     return words
 
 
@@ -232,14 +236,20 @@ def checked_card(data: PluginData) -> Card:
     except Exception as error:  # whatever the user's property raises
         raise SynthcError(f"{data.name}: its card cannot be made: {type(error).__name__}: {error}") from error
     is_card = isinstance(card, Card) and isinstance(card.shape, tuple) and len(card.shape) == 3
-    counts = (card.samples, card.classes - 1, *card.shape) if is_card else (0,)
-    if not all(type(count) is int and count > 0 for count in counts) or {len(card.mean), len(card.std)} != {card.shape[0]}:
+    counts = (card.samples, card.classes, *card.shape) if is_card else (0,)
+    whole = all(type(count) is int and count > 0 for count in counts) and card.classes > 1
+    if not whole or not all(_are_constants(values, card.shape[0]) for values in (card.mean, card.std)):
         parts = "samples, at least 2 classes, (channels, height, width), a mean and a std per channel"
         wanted = f"a {Card.__module__}.Card: {parts}"
         raise SynthcError(f"{data.name}: its card is {card!r}; it should be {wanted}")
     if data.path is not None and not card.digest:
         raise SynthcError(f"{data.name}: images from a path need a digest in their card; compiler.data.files.file_digest makes one")
     return card
+
+
+def _are_constants(values: object, channels: int) -> bool:
+    """Whether these are one number per channel, in a tuple."""
+    return isinstance(values, tuple) and len(values) == channels and all(isinstance(value, float | int) for value in values)
 
 
 AnyData = Annotated[Data | PluginData, OrPlugin("name", Data)]

@@ -15,6 +15,8 @@ MAX_LOW_FPR = 0.1
 """Largest FPR that counts as low; a TPR at a higher one adds little to the AUC."""
 MIN_SHADOWS_PER_EXAMPLE = 64
 """Least number of shadows for variances that are estimated per canary."""
+POOLED = ("pooled", "student_t")
+"""Variants of an attack whose spread is estimated from all canaries together."""
 MIN_REDRAWS = 100
 LEAST_MODELS = 5
 """Least number of independent models (or pairs) behind an interval."""
@@ -112,7 +114,7 @@ def reads_the_count(study: Study) -> Iterator[Weakness]:
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
     """L15: an attack of variant `per_example` in an audit of fewer than MIN_SHADOWS_PER_EXAMPLE shadows that does not also have the
-    same attack in another variant, whichever."""
+    same attack in a variant of POOLED."""
     for trial, audit in study.audits():
         if audit.shadows >= MIN_SHADOWS_PER_EXAMPLE:
             continue
@@ -140,22 +142,28 @@ def few_models(study: Study) -> Iterator[Weakness]:
 
 
 def _has_pooled_twin(attack: Attack, audit: Audit) -> bool:
-    """Whether the audit has an attack of the same name, signal, space and number of queries in another variant than `per_example`;
-    other fields are not compared."""
+    """Whether the audit has an attack of the same name, signal, space and number of queries in a variant of POOLED; other fields
+    are not compared."""
     fields = ("attack", "signal", "space", "queries", "variant")
     key, *others = ([getattr(one, field, None) for field in fields] for one in (attack, *audit.attacks))
-    return any(other[:-1] == key[:-1] and other[-1] != "per_example" for other in others)
+    return any(other[:-1] == key[:-1] and other[-1] in POOLED for other in others)
 
 
 def open_headline(study: Study) -> Iterator[Weakness]:
     """L16, before the run: a headline that several attacks of the audit fit (see `fits`), because it leaves a field open or they
     differ only in fields that a headline does not have, such as `compat`, `space` or `gamma`."""
     for trial, audit in study.audits():
-        fitting = sum(fits(attack, audit.headline) for attack in audit.attacks)
-        if fitting > 1:
-            left = ", ".join(field for field in HEADLINE_FIELDS if getattr(audit.headline, field) is None) or "compat"
-            what = f"the headline leaves {left} open, and {fitting} attacks of the audit fit it"
-            yield Weakness(study.at(trial, "audit", "headline"), what, f"name {left}")
+        fitting = [attack for attack in audit.attacks if fits(attack, audit.headline)]
+        if len(fitting) < 2:
+            continue
+        first, fields = fitting[0], type(fitting[0]).model_fields
+        differing = [field for field in fields if any(getattr(other, field) != getattr(first, field) for other in fitting)]
+        what, hint = f"{len(fitting)} attacks of the audit fit", "keep one of them"
+        if left := ", ".join(field for field in HEADLINE_FIELDS if field in differing):
+            what, hint = f"the headline leaves {left} open, and {what} it", f"name {left}"
+        else:
+            what += f" the headline and differ in {', '.join(differing)}, which it has no word for"
+        yield Weakness(study.at(trial, "audit", "headline"), what, hint)
 
 
 def few_redraws(study: Study) -> Iterator[Weakness]:

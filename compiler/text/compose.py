@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compiler.errors import Diagnostic, Location, SpecError, did_you_mean
 from compiler.text.escape import find_hostile
-from compiler.text.nodes import Mapping, Node, Scalar, parse_word, read
+from compiler.text.nodes import Mapping, Node, Scalar, parse_word, plain, read
 
 PROFILE = re.compile(r"[^\W_][\w.-]*")
 MAX_NAME_BYTES = 100
@@ -27,9 +27,9 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     """The composed study, without its `extends` and `profiles`: the specs that it extends, the file, the profile, then each
     `PATH=VALUE` of `sets`, the later on top.
 
-    SpecError for a file that `read` refuses, an `extends` that names no single file, a missing one or a circle, names that no
-    profile can have, a profile that is unknown or no mapping, and a text of `sets` that is no assignment, has a hostile letter in
-    its path, or a value that `parse_word` refuses.
+    SpecError for a file that `read` refuses, an `extends` that names no single file, a missing one or a circle, `profiles` that are
+    no mapping, names that no profile can have, a profile that is unknown or no mapping, and a text of `sets` that is no assignment,
+    has a hostile letter in its path, or a value that `parse_word` refuses.
     """
     tree = _read_extended(path, ())
     if problems := list(_check_profiles(tree)):
@@ -76,9 +76,12 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
 
 
 def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for names of profiles that do not match PROFILE, such as the empty name, or are over MAX_NAME_BYTES: files and
-    rows of the database are named after profiles. Nothing is yielded if `profiles` is missing or no mapping."""
+    """Diagnostics for `profiles` that are no mapping (null is none), and for names of profiles that do not match PROFILE, such as
+    the empty name, or are over MAX_NAME_BYTES: files and rows of the database are named after profiles."""
     profiles = tree.items.get("profiles")
+    if profiles is not None and not isinstance(profiles, Mapping) and plain(profiles) is not None:
+        hint = "name each profile, with the fields that it changes"
+        yield Diagnostic("profile", profiles.location, "`profiles` is not a mapping", hint)
     named = profiles if isinstance(profiles, Mapping) else tree
     for name in profiles.items if isinstance(profiles, Mapping) else ():
         if not PROFILE.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:

@@ -111,10 +111,12 @@ def _values(grid: Mapping) -> tuple[Node, ...]:
 
 def _label(node: Node) -> Value:
     """The value of a coordinate: a scalar's own, a list as Python writes it, a mapping as `name=value` joined by commas, of which
-    members with grids that stand for several values are given by name alone."""
+    members with grids that stand for several values are given by name alone; of a grid of one value that value's."""
     match node:
         case Scalar(value=value):
             return value
+        case Mapping() if is_grid(node):
+            return _label(_values(node)[0])
         case Mapping(items=named):
             return ",".join(name if _count(inner) > 1 else f"{name}={_label(inner)}" for name, inner in named.items())
         case Sequence():

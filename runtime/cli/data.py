@@ -177,8 +177,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _verified(name: str) -> bool:
     """Read a set, print the findings and record them. Returns whether its digest is the pinned one; without a pinned digest,
-    whether no file differs from its published checksum (a set without published checksums passes). SynthcError where it is absent
-    or broken, OSError where a file cannot be opened."""
+    whether no file differs from its published checksum (a set without published checksums passes). SynthcError where it is absent,
+    broken or cannot be read."""
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import read_and_record

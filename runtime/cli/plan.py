@@ -151,7 +151,7 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     done, to_run = _split_tasks(plan, args)
     past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
     pace = pace_of(past) or (machine.pace() if to_run else 1.0)
-    return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores()), pace))
+    return Summary(plan, done, to_run, estimate(to_run, past, max(1, args.workers or machine.cores()), pace))
 
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:

@@ -42,7 +42,7 @@ def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[st
 
 def make_cards(tree: Mapping) -> None:
     """Read and record the user's files and folders that a composed study names. Skipped are those that do not exist, and those with
-    a valid record without a fault. What is wrong with a file is in its record; OSError as of `read`."""
+    a valid record without a fault. What is wrong with a file is in its record; OSError for one that was removed meanwhile."""
     folder_stamp.cache_clear()  # an image may change without a change of its folder's time
     for path in filter(os.path.exists, user_files(tree)):
         record = record_of(str(path))
@@ -52,7 +52,7 @@ def make_cards(tree: Mapping) -> None:
 
 def read(path: Path) -> Record:
     """The record of a user's file or folder, not stored; if it is not valid, the record has the fault and no arrays. OSError where
-    it is missing, or a folder in it cannot be listed."""
+    it is missing."""
     files, levels = (str(path),), 3 if path.is_dir() else 0  # train, class, image
     stamp = stamp_of(files, levels)  # before reading, so that a change meanwhile makes the record invalid
     try:

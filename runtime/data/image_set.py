@@ -183,6 +183,8 @@ def _grey_levels(images: np.ndarray) -> np.ndarray:
     other types are returned unchanged."""
     if images.dtype.kind != "f":
         return images
+    if not images.size:
+        return images.astype(np.uint8)
     bad = ~np.isfinite(images)
     if bad.any():
         place = [int(index) for index in np.argwhere(bad)[0]]
@@ -216,13 +218,14 @@ def _units_of_file(of: ImageSet, unit: str) -> tuple[str, ...]:
         raise SynthcError(f"--unit {unit}: neither a file nor part of {of.name}; wanted is {inside}")
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = [row for row in csv.reader(handle) if row]
+            reader = csv.reader(handle)
+            rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SynthcError(f"--unit {unit}: cannot be read: {error}") from error
-    for line, row in enumerate(rows, 1):
+    for line, row in rows:
         if len(row) != 2:
             raise SynthcError(f"--unit {unit}:{line}: {plural(len(row), 'value')}; wanted are two, image and unit")
-    said = dict(rows)
+    said = dict(row for _, row in rows)
     names = [of.image_name(row).removeprefix("row ") for row in range(len(of))]
     if missing := [name for name in names if name not in said]:
         example = f"{len(missing):,} images of {of.name} have no unit, the first is {missing[0]!r}"

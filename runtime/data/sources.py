@@ -129,12 +129,16 @@ def mapped_arrays(digest: str) -> Splits | None:
 
 def read_and_record(name: str) -> Record:
     """Decode the files of a set of CATALOGUE, and store and return the record of what the compiler needs of them; the arrays are
-    written, too (`_decoded`). SynthcError if the files are missing or broken, OSError if one cannot be opened; other content than
-    the published is no error."""
+    written, too (`_decoded`). SynthcError if the files are missing, broken or cannot be read; other content than the published is
+    no error."""
     found = find(name)
-    files = tuple(map(str, found.files))
-    stamp = stamp_of(files, 0)  # before reading: a file that changes meanwhile is read again
-    checks = [fine for _, fine in found.checked()]
+    try:
+        files = tuple(map(str, found.files))
+        stamp = stamp_of(files, 0)  # before reading: a file that changes meanwhile is read again
+        checks = [fine for _, fine in found.checked()]
+    except OSError as error:
+        what = f"{error.filename or found.folder}: cannot be read: {error.strerror}"
+        raise SynthcError(f"{what}; ask its owner for the right, or name another root by SYNTHC_DATA") from error
     pool, test = _decoded(name)
     published = False if False in checks else None if None in checks else True
     splits = {"images": pool, "test_images": test}

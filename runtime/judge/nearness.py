@@ -171,6 +171,8 @@ def public_features(public: LabeledImages, name: str) -> Features:
     raw = Features(to_device(net, device), card, torch.zeros(()), torch.eye(net.head.in_features))
     seen = torch.cat([raw(block) for block in part.images[:4096].split(AT_ONCE)])
     center = seen.mean(0)
-    _, scale, axes = torch.pca_lowrank(seen - center, q=min(FEATURES, *seen.shape), center=False, niter=4)
+    centred, most = (seen - center).double(), min(FEATURES, *seen.shape)
+    variance, axes = (found.flip(-1)[..., :most] for found in torch.linalg.eigh(centred.T @ centred))  # `torch.pca_lowrank` draws
+    scale, axes = variance.clamp(min=0).sqrt().to(seen.dtype), axes.to(seen.dtype)
     kept = scale > 0.01 * scale[0]
     return Features(net, card, center, axes[:, kept] * (len(seen) ** 0.5 / scale[0]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -174,7 +173,8 @@ def part_digest(data: ImageSet) -> str:
 
 def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
     """Draw a split and write its parts into the folder `target`, new or empty, and last the record `split.json`, which is returned;
-    SynthcError where the folder holds anything or cannot be written, or the split cannot be drawn (`draw`).
+    SynthcError where the folder holds anything or cannot be written, an image of a folder cannot be read, or the split cannot be
+    drawn (`draw`).
 
     A folder of images gives a folder per part, with subfolders by class, and `units.csv` if a unit has several images; other
     formats give an .npz per part, of `images`, `labels` (numbers, not names), `row` (in `data`) and `unit`. An empty part gives
@@ -182,8 +182,11 @@ def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) 
     """
     if (target / FILE).exists():
         raise SynthcError(f"{target}: holds a split, drawn {read_split(target).drawn:%Y-%m-%d %H:%M} UTC; nothing is drawn again")
-    if target.exists() and any(target.iterdir()):
-        raise SynthcError(f"{target}: is there and not empty; name a new folder")
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise SynthcError(f"{target}: is there and not empty; name a new folder")
+    except OSError as error:  # a file, or a folder that cannot be listed
+        raise SynthcError(f"{target}: cannot be used: {error.strerror}; name a new folder") from error
     units = units_of(data)
     first = np.unique(units.of, return_index=True)[1]
     part = draw(units, data.data.labels.numpy()[first], design)[units.of]
@@ -211,14 +214,18 @@ def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) 
 
 def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, name: str) -> str:
     """Write the images `rows` of `data` as the part `name` (see `write_split`) and return the part's digest; for no rows nothing is
-    written, and the digest is ""."""
+    written, and the digest is "". SynthcError for an image of a folder that cannot be read, OSError for what cannot be written."""
     if not len(rows):
         return ""
     if data.files:
         for row in rows.tolist():
             to = target / name / data.image_name(row)
             to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.copyfile(data.files[row], to)
+            try:
+                content = data.files[row].read_bytes()
+            except OSError as error:
+                raise SynthcError(f"{data.files[row]}: cannot be read: {error.strerror}") from error
+            to.write_bytes(content)
         classes = data.classes
     else:
         classes = tuple(map(str, range(len(data.classes))))
@@ -247,7 +254,7 @@ def find_split(paths: Sequence[str]) -> Split | None:
     """The split in whose folder, directly, all of these parts (paths) are; None if none is in a split. SynthcError for parts of
     different splits, if only some are in one, and as of `read_split`."""
     folders = {path: folder for path in paths if ((folder := Path(path).absolute().parent) / FILE).exists()}
-    if len(set(folders.values())) > 1 or 0 < len(folders) < len(paths):
+    if len(set(folders.values())) > 1 or 0 < len(folders) < len(set(paths)):
         said = ", ".join(f"{path} of {folders.get(path, 'none')}" for path in paths)
         raise SynthcError(f"parts of different splits: {said}; members, holdout and test must have been drawn together")
     return read_split(next(iter(folders.values()))) if folders else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.inspect.cost import guess
-from compiler.plan.dag import Plan, Task, upward_rank
+from compiler.plan.dag import Task, upward_rank
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def pace_of(past: Mapping[str, Past]) -> float | None:
     return sum(before.guessed * before.seconds for before in past.values()) / weight if weight else None
 
 
-def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int, pace: float = 1.0) -> Estimate:
+def estimate(to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int, pace: float = 1.0) -> Estimate:
     """Estimate the cost of `to_run` (id → task), which is in topological order, on `workers` workers, at least 1. `past` maps names
-    of operations to measured costs, `pace` is seconds per guessed second of other operations; `plan` is not read. Memory is the
-    largest that `past` has for an operation to run (WORKER_MB if it has none of them), times the number of workers with a task."""
+    of operations to measured costs, `pace` is seconds per guessed second of other operations. Memory is the largest that
+    `past` has for an operation to run (WORKER_MB if it has none of them), times the number of workers with a task."""
     costs = expect(to_run, past, pace)
     seconds = {id: cost.seconds for id, cost in costs.items()}
     rank = upward_rank(to_run, lambda task: seconds[task.id])

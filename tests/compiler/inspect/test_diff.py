@@ -9,6 +9,7 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.inspect.diff import Difference, diff
+from compiler.inspect.since import changes_since
 from runtime.cli.main import main
 from tests.conftest import TINY
 
@@ -36,6 +37,18 @@ def test_a_study_is_like_itself(tmp_path: Path) -> None:
 def test_a_renamed_arm_is_the_same_trial(tmp_path: Path) -> None:
     found = difference(tmp_path, ("study: tiny", "study: other"), ("undefended: {", "plain: {"))
     assert [(pair.left, pair.right) for pair in found.same if pair.left != pair.right] == [("undefended#0", "plain#0")]
+
+
+def test_of_several_trials_of_one_answer_each_is_in_one_pair_or_on_one_side(tmp_path: Path) -> None:
+    def arms(*names: str) -> str:
+        return "\n".join(f"  {name}: {{paradigm: undefended}}" for name in names)
+
+    (tmp_path / "a.yaml").write_text(TINY.replace(arms("undefended"), arms("one", "two", "three")))
+    (tmp_path / "b.yaml").write_text(TINY.replace(arms("undefended"), arms("three", "four", "five", "six")))
+    found = diff(compile_study(tmp_path / "a.yaml"), compile_study(tmp_path / "b.yaml"))
+    named = [(pair.left, pair.right) for pair in found.same if "coreset" not in pair.left]
+    assert named == [("one#0", "four#0"), ("two#0", "five#0"), ("three#0", "three#0")]
+    assert (found.changed, found.only_left, found.only_right) == ((), (), ("six#0",))
 
 
 def test_a_changed_word_is_said_and_what_does_not_depend_on_it_is_shared(tmp_path: Path) -> None:
@@ -77,3 +90,13 @@ def test_two_profiles_of_one_study_can_be_compared(tmp_path: Path, capsys: pytes
     spec = str(tmp_path / "a.yaml")
     assert main(["diff", spec, spec, "--profiles", "", "long"]) == 0
     assert "classifier.epochs: 3.0 → 9.0" in capsys.readouterr().out
+
+
+def test_verdicts_of_claims_that_are_gone_are_told_in_the_order_of_their_names() -> None:
+    names = [f"claim {letter}" for letter in "hgfedcba"]
+    first = {
+        "trials": [],
+        "claims": [{"claim": name, "words": {}, "earlier": [], "found": {"verdict": "supported"}} for name in names],
+    }
+    told = [change for change in changes_since(first, {"trials": [], "claims": []}) if "was supported" in change]
+    assert told == [f"{name} was supported when it was there" for name in sorted(names)]

@@ -190,11 +190,38 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
         [("variant: pooled}\n", "variant: per_example}\n"), ("variant: pooled, q", "variant: per_example, q")],
     ),
     (
+        "L15",
+        "warning",
+        "{attack: denoising, variant: per_example",
+        "none beside it is pooled",
+        [
+            ("- {attack: selected}", "- {attack: denoising, variant: per_example}\n    - {attack: denoising, variant: threshold}"),
+            (ARMS_END, DIFFUSION + ARMS_END),
+        ],
+    ),
+    (
         "L16",
         "error",
         "{attack: lira, signal",
         "leaves variant open, and 2 attacks",
         [("variant: pooled, q", "variant: null, q"), ("variant: pooled}", "variant: {grid: [pooled, student_t]}}")],
+    ),
+    (
+        "L16",
+        "error",
+        "{attack: lira, signal",
+        "2 attacks of the audit fit the headline and differ in compat, which it has no word for",
+        [("variant: pooled, q", "variant: null, q"), ("variant: pooled}", "compat: {grid: [[], [strict_fpr]]}}")],
+    ),
+    (
+        "L16",
+        "error",
+        "{attack: rmia, signal",
+        "2 attacks of the audit fit the headline and differ in gamma, vote, which it has no word for",
+        [
+            ("{attack: lira, signal: logit, variant: pooled", "{attack: rmia, signal: logit, variant: online"),
+            ("- {attack: nearest}", "- {attack: rmia}\n    - {attack: rmia, gamma: 2.0, vote: majority}"),
+        ],
     ),
     ("L17", "warning", "20", "20 redraws", [("membership: pairs", "membership: pairs\n  null_permutations: 20")]),
     ("L18", "warning", "0.01}", "delta 0.01 for 1,", [("1.0e-5", "0.01")]),

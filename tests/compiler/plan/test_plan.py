@@ -102,7 +102,7 @@ def test_history_is_asked_where_there_is_one(tiny: Done, capsys: pytest.CaptureF
     plan = compile_study(tiny.spec)
     took = [seconds for (seconds,) in tiny.rows("SELECT seconds FROM task WHERE operation = 'AttackTrial'")]
     past = history(tiny.db, tiny.store, plan.tasks.values())
-    expected = estimate(plan, plan.tasks, past, 1).seconds_of(planned.answer for planned in plan.trials)
+    expected = estimate(plan.tasks, past, 1).seconds_of(planned.answer for planned in plan.trials)
     assert expected == pytest.approx(len(took) * median(took))
     assert past["AttackTrial"].tasks == len(took)
     more = "arms.other={paradigm: coreset, method: aum, fraction: 0.3}"
@@ -110,11 +110,11 @@ def test_history_is_asked_where_there_is_one(tiny: Done, capsys: pytest.CaptureF
 
 
 def test_what_was_never_run_is_expected_at_the_pace_of_what_was(plan: Plan) -> None:
-    guessed = estimate(plan, plan.tasks, {}, 1).costs
+    guessed = estimate(plan.tasks, {}, 1).costs
     past = {"TrainClassifier": Past(10, 3.0, 1.0, 700.0, guessed=2.0), "AttackTrial": Past(10, 1.0, 1.0, 700.0, guessed=6.0)}
     pace = pace_of(past)
     assert pace == pytest.approx(1.5)
-    for id, expected in estimate(plan, plan.tasks, past, 1, pace).costs.items():
+    for id, expected in estimate(plan.tasks, past, 1, pace).costs.items():
         ratio = past[of].seconds if (of := plan.tasks[id].operation) in past else pace
         assert expected.seconds == pytest.approx(ratio * guessed[id].seconds)
 
@@ -137,22 +137,22 @@ def test_a_longer_training_is_expected_to_take_longer_in_the_same_ratio(tmp_path
     past = {"TrainClassifier": Past(10, 3.0, 1.0, 700.0)}
     short, long = (compile_study(tmp_path / "study.yaml", sets=[f"classifier.epochs={epochs}"]) for epochs in (500, 5000))
     took = [
-        estimate(of, of.tasks, past, 1).seconds_of(id for id, task in of.tasks.items() if task.operation == "TrainClassifier")
+        estimate(of.tasks, past, 1).seconds_of(id for id, task in of.tasks.items() if task.operation == "TrainClassifier")
         for of in (short, long)
     ]
     assert took[1] == pytest.approx(10 * took[0], rel=0.1)
 
 
 def test_one_worker_takes_the_sum_and_many_the_longest_chain(plan: Plan) -> None:
-    alone, many = (estimate(plan, plan.tasks, {}, workers) for workers in (1, 10_000))
+    alone, many = (estimate(plan.tasks, {}, workers) for workers in (1, 10_000))
     assert alone.seconds == pytest.approx(alone.core_seconds)
     assert many.seconds == pytest.approx(many.critical_seconds)
-    few = estimate(plan, plan.tasks, {}, 3)
+    few = estimate(plan.tasks, {}, 3)
     assert max(few.critical_seconds, few.core_seconds / 3) <= few.seconds <= few.core_seconds / 3 + few.critical_seconds
 
 
 def test_the_longest_chain_is_a_way_through_the_plan(plan: Plan) -> None:
-    found = estimate(plan, plan.tasks, {}, 2)
+    found = estimate(plan.tasks, {}, 2)
     for before, after in pairwise(found.critical):
         assert before.id in {need for _, need in after.needs}
     rank = upward_rank(plan.tasks, lambda task: found.costs[task.id].seconds)
@@ -161,19 +161,19 @@ def test_the_longest_chain_is_a_way_through_the_plan(plan: Plan) -> None:
 
 def test_every_task_of_a_plan_is_expected_to_take_something() -> None:
     complete = compile_study(ROOT / "specs/full_study.yaml", "complete")
-    found = estimate(complete, complete.tasks, {}, 2)
+    found = estimate(complete.tasks, {}, 2)
     assert min(expected.seconds for expected in found.costs.values()) > 0
     assert found.core_seconds > 60
 
 
 def test_on_fashion_mnist_hours_are_expected_and_not_days() -> None:
     plan = compile_study(ROOT / "specs/full_study.yaml", "fashion_mnist")
-    assert 3 < estimate(plan, plan.tasks, {}, 2).core_seconds / 3600 < 24
+    assert 3 < estimate(plan.tasks, {}, 2).core_seconds / 3600 < 24
 
 
 def test_measured_gpu_memory_wins_over_the_guess(plan: Plan) -> None:
     guessed, known = (
-        estimate(plan, plan.tasks, {"TrainClassifier": Past(10, 1.0, 1.0, 700.0, gpu)}, 1).vram_of(
+        estimate(plan.tasks, {"TrainClassifier": Past(10, 1.0, 1.0, 700.0, gpu)}, 1).vram_of(
             id for id, task in plan.tasks.items() if task.operation == "TrainClassifier"
         )
         for gpu in (None, 0.5)
@@ -184,7 +184,7 @@ def test_measured_gpu_memory_wins_over_the_guess(plan: Plan) -> None:
 def test_what_a_gpu_would_hold_is_said_of_what_runs_there_and_grows_with_the_batch() -> None:
     full = ROOT / "specs/full_study.yaml"
     small, large = (compile_study(full, sets=[f"classifier.batch_size={size}"]) for size in (64, 1024))
-    costs = [estimate(plan, plan.tasks, {}, 2).costs for plan in (small, large)]
+    costs = [estimate(plan.tasks, {}, 2).costs for plan in (small, large)]
     for plan, of in zip((small, large), costs, strict=True):
         assert {task.kind for task in plan.tasks.values() if of[task.id].vram_mb} == {"train", "synthesize", "query"}
     first, second = (

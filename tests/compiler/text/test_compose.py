@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.text.compose import merge
+from compiler.text.expand import expand
 from compiler.text.nodes import parse, plain
 
 
@@ -22,3 +23,16 @@ def test_a_merged_tree_remembers_where_each_value_was_written() -> None:
     assert str(tree.nearest("audit", "shadows")) == "study:1:18"
     assert str(tree.nearest("audit", "fpr", 1)) == "base:1:32"
     assert str(tree.nearest("audit", "fpr", 7)) == "base:1:26"
+
+
+def test_a_grid_of_one_value_within_a_value_is_called_by_that_value_and_one_of_several_by_its_name() -> None:
+    labels = {
+        "{e: {grid: [8.0]}, f: 1}": "e=8.0,f=1",
+        "{e: {grid: [{grid: [8.0]}]}}": "e=8.0",
+        "{e: {g: {grid: [8.0]}, h: 2}, f: 1}": "e=g=8.0,h=2,f=1",
+        "{e: {grid: [8.0, 4.0]}, f: 1}": "e,f=1",
+        "{e: 8.0, f: [1, 2]}": "e=8.0,f=[1, 2]",
+    }
+    for value, label in labels.items():
+        first = expand(parse(f"a: {{grid: [{value}]}}", "study"))[0]
+        assert [axis.value for axis in first.axes if axis.path == ("a",)] == [label]

@@ -470,6 +470,46 @@ def test_a_path_that_cannot_be_looked_at_is_a_complaint(folder: Path, capsys: py
     assert "study.yaml:4:27: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("link", "target", "said"),
+    [
+        ("a/lost.png", "nowhere.png", "a/lost.png: not an image"),
+        ("lost", "nowhere", "lost is no folder"),
+        ("a/round.png", "round.png", "cannot be read: Symlink loop"),
+        ("round", "round", "cannot be read: Symlink loop"),
+        (".round", ".round", ""),  # what is hidden is passed over
+    ],
+)
+def test_a_link_that_leads_nowhere_or_in_a_circle_is_a_complaint(
+    folder: Path, capsys: pytest.CaptureFixture[str], link: str, target: str, said: str
+) -> None:
+    (folder / link).symlink_to(target)
+    assert main(["check", str(folder.parent / "study.yaml")]) == (2 if said else 0)
+    assert not said or ("study.yaml:4:27: " in (err := capsys.readouterr().err) and said in err)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_complaint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import os
+
+    def refusing(known: Callable[[object], object]) -> Callable[[object], object]:
+        def opened(path: object = ".") -> object:
+            if str(path) == str(folder / "b"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return known(path)
+
+        return opened
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    assert main(["check", str(folder.parent / "study.yaml")]) == 2
+    assert "study.yaml:4:27: " in (said := capsys.readouterr().err)
+    assert "set: b: cannot be read: [Errno 13] Permission denied" in said
+    monkeypatch.undo()
+    assert main(["check", str(folder.parent / "study.yaml")]) == 0
+
+
 def test_files_in_grids_and_of_the_public_set_are_read_too(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         images, labels = data_files.pictures(200, 4, (3, 8, 8), seed=len(name))
@@ -655,6 +695,25 @@ def test_files_for_which_nothing_is_published_are_said_to_be_so(root: Path, caps
     data_files.cifar10(root, 50, 20)
     assert main(["data", "verify", "cifar10"]) == 0
     assert "no checksums are published for this form" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["data verify mnist", "split mnist -o parts --coins"])
+def test_a_file_of_a_known_set_that_cannot_be_read_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    data_files.mnist(root / "MNIST/raw", 40, 20)
+    opened = Path.open
+
+    def refusing(path: Path, *words: str, **more: str) -> object:
+        if path.name == "train-labels-idx1-ubyte.gz":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *words, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refusing)
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert "train-labels-idx1-ubyte.gz: cannot be read: Permission denied" in said
+    assert "details" not in said
 
 
 def test_a_root_with_one_file_missing_says_which(root: Path) -> None:

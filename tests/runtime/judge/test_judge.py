@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from runtime.cli.main import main
+from runtime.data.formats import digits
+from runtime.judge import nearness
 from tests.runtime.judge.image_files import digit_images, save_folder, save_npz
 
 COPIES = 60
@@ -34,6 +37,19 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judge(folder: Path, made: str | Path, *options: str) -> list[str]:
     parts = [f"--{part}" if of else str(folder / f"split/{part}.npz") for part in ("members", "holdout") for of in (True, False)]
     return ["judge", str(folder / made), *parts, *options]
+
+
+def test_axes_of_features_depend_on_the_public_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearness, "PUBLIC_STEPS", 5)
+    public = digits.read()[0][torch.arange(400)]
+    one = nearness.public_features(public, "digits")
+    torch.rand(7)  # as other code of the process may have drawn
+    two = nearness.public_features(public, "digits")
+    assert torch.equal(one.axes, two.axes)
+    spread = one(public.images).std(0, correction=0)
+    assert spread[0] == pytest.approx(1, rel=1e-4)
+    assert (spread.diff() <= 1e-5).all()
+    assert spread.min() > 0.01
 
 
 def test_noisy_copies_are_listed_and_close_the_gate(case: Path, capsys: pytest.CaptureFixture[str]) -> None:

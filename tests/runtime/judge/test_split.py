@@ -13,6 +13,7 @@ import pytest
 from compiler.errors import SynthcError
 from runtime.cli.main import main
 from runtime.data.image_set import read_image_set
+from runtime.judge.judging import read_sets
 from runtime.judge.split import PARTS, Design, Units, check_parts, draw, find_split, read_split, units_of, write_split
 from tests.runtime.judge.image_files import digit_images, save_folder, save_npz
 
@@ -104,6 +105,13 @@ def test_units_of_a_folder_come_from_lines_of_a_file(tmp_path: Path) -> None:
         read_image_set(str(folder), unit=str(tmp_path / "who.csv"))
 
 
+def test_a_line_of_units_that_is_wrong_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
+    data = save_npz(tmp_path / "a.npz", *digit_images(slice(0, 60)))
+    (tmp_path / "who.csv").write_text('0,ann\n\n"1","of two\nlines"\n2\n')
+    with pytest.raises(SynthcError, match=r"who.csv:5: 1 value; wanted are two"):
+        read_image_set(str(data), unit=str(tmp_path / "who.csv"))
+
+
 def test_what_was_drawn_is_kept_and_nothing_is_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["split", "digits", "-o", str(tmp_path / "one"), "--coins"]) == 0
     before = json.loads((tmp_path / "one/split.json").read_text())
@@ -121,11 +129,27 @@ def test_parts_that_were_not_drawn_together_are_told(tmp_path: Path) -> None:
     names = [str(tmp_path / "one/members.npz"), str(tmp_path / "two/holdout.npz")]
     with pytest.raises(SynthcError, match="parts of different splits"):
         find_split(names)
+    with pytest.raises(SynthcError, match=r"members.npz: not the holdout that were drawn"):
+        read_sets(names[0], names[0], names[0], None, None, unit=None, image="image", label="label")  # one part named twice
     shutil.copy(names[1], tmp_path / "one/holdout.npz")
     found = find_split([names[0], str(tmp_path / "one/holdout.npz")])
     assert found == split == read_split(tmp_path / "one")
     with pytest.raises(SynthcError, match=r"not the holdout that were drawn .* drawn again"):
         check_parts(found, {"holdout": read_image_set(str(tmp_path / "one/holdout.npz"))})
+
+
+def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+    images, labels = digit_images(slice(0, 60))
+    data = read_image_set(str(save_folder(tmp_path / "photos", images, labels)))
+    (tmp_path / "file").touch()
+    with pytest.raises(SynthcError, match=r"file: cannot be used: Not a directory; name a new folder"):
+        write_split(data, EXACT, tmp_path / "file", None)
+    with pytest.raises(SynthcError, match=r"file/below: cannot be written: Not a directory"):
+        write_split(data, EXACT, tmp_path / "file" / "below", None)
+    data.files[7].unlink()
+    with pytest.raises(SynthcError, match=rf"{data.files[7]}: cannot be read: No such file"):
+        write_split(data, EXACT, tmp_path / "split", None)
+    assert not (tmp_path / "split" / "split.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from compiler.compile import compile_study
-from compiler.errors import SpecError
+from compiler.errors import SpecError, SynthcError
 from runtime.database.read import query
 from runtime.operations import OPERATIONS
 from tests.artifacts import artifact
@@ -185,6 +185,11 @@ def _lose_text(folder: Path) -> None:
     (folder / "text_encoder").rename(folder / "other")
 
 
+def _miscount(folder: Path) -> None:
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, "four"]}}).encode()
+    (folder / "vae" / "more.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
 FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
     (_cut, r"unet/.* is cut off or damaged"),
@@ -192,6 +197,9 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (_bring_code, "unet/my_unet.py is code that the folder brings along"),
     (_predict_v, "it predicts v_prediction, not the noise"),
     (_lose_text, "its part text_encoder is missing"),
+    (_miscount, "vae/more.safetensors is cut off or damaged"),
+    (lambda folder: (folder / "unet" / "lost.safetensors").symlink_to("nowhere"), "unet/lost.safetensors cannot be read: No such"),
+    (lambda folder: (folder / "vae" / "held.safetensors").mkdir(), "vae/held.safetensors cannot be read: Is a directory"),
 ]
 
 
@@ -205,6 +213,27 @@ def test_what_keeps_a_folder_out_is_said_at_its_place(
     base = f"{{path: model, resolution: 16, classes: {NAMES}}}"
     path = spec(tmp_path, f"  full: {drawn('conditional', base)}")
     with pytest.raises(SpecError, match=complaint) as raised:
+        compile_study(path)
+    assert [problem.location.file for problem in raised.value.diagnostics] == [str(path)]
+
+
+def test_a_part_that_cannot_be_listed_and_a_link_that_leads_nowhere_cost_a_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    model = Path(shutil.copytree(folder, tmp_path / "model"))
+    path = spec(tmp_path, f"  full: {drawn('conditional', f'{{path: model, resolution: 16, classes: {NAMES}}}')}")
+    (model / "notes.txt").symlink_to("nowhere")
+    with pytest.raises(SynthcError, match=r"model/notes.txt: cannot be read: No such file"):
+        compile_study(path)
+    _pickle(model)
+
+    def refused(part: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(part))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(SpecError, match=r"model/vae cannot be read: Permission denied") as raised:
         compile_study(path)
     assert [problem.location.file for problem in raised.value.diagnostics] == [str(path)]
 

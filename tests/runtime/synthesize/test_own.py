@@ -288,6 +288,15 @@ def test_words_that_break_the_contract_are_refused_when_a_spec_is_checked(tmp_pa
     assert BAD_WORDS[words] in complaints(tmp_path, with_arm("paradigm: own, method: 'mine:m'"))
 
 
+@pytest.mark.parametrize("reads", ["()", "('final',)", "'final_model'", "('final_model', ['teacher'])", "None"])
+def test_an_attack_that_reads_no_release_level_is_refused(tmp_path: Path, package: Any, reads: str) -> None:
+    words = "from compiler.language.plugins import PluginAttack\nclass Mine(PluginAttack):\n    compute: ClassVar = 'nowhere'\n"
+    package(f"{words}    reads: ClassVar = {reads}\n", attacks={"a": "Mine"})
+    said = complaints(tmp_path, with_attack("attack: 'mine:a'"))
+    assert "study.yaml:14:16: 'mine:a' reads " in said
+    assert "a tuple of at least one of final_model, labels_only, synthetic_set" in said
+
+
 def test_words_that_import_torch_are_refused(tmp_path: Path, package: Any) -> None:
     (tmp_path / "torch.py").write_text("")  # stands for the real one, which takes seconds
     package("import torch\n" + METHOD.format(revision=1), methods={"m": "Mine"})
@@ -304,11 +313,13 @@ def test_a_card_that_cannot_be_one_is_refused_at_its_place(tmp_path: Path, packa
     words = (
         "from compiler.language.plugins import PluginData\nfrom compiler.language.datasets import Card\nclass Mine(PluginData):\n"
         "    compute: ClassVar[str] = 'nowhere'\n    n: int = 0\n    @property\n    def card(self):\n"
-        "        return Card('x', 100 // self.n, 0, 1, (1, 8, 8), (0.5,), (0.5,), '', '')\n"
+        "        wrong = {'classes': 1}, {'classes': '10'}, {'mean': 0.5}, {'std': 0.5}, {'mean': ('0.5',)}, {'std': (0.5, 0.5)}\n"
+        "        return replace(Card('x', 100 // self.n, 0, 10, (1, 8, 8), (0.5,), (0.5,), '', ''), **wrong[self.n - 1])\n"
     )
-    package(words, datasets={"d": "Mine"})
+    package("from dataclasses import replace\n" + words, datasets={"d": "Mine"})
     text = TINY.replace("digits,", "'mine:d', n: 1,")
-    assert "study.yaml:4:14: mine:d: its card is Card(" in complaints(tmp_path, text)
+    for n in range(1, 7):
+        assert "study.yaml:4:14: mine:d: its card is Card(" in complaints(tmp_path, text.replace("n: 1", f"n: {n}"))
     said = complaints(tmp_path, text.replace("n: 1", "n: 0"))
     assert "study.yaml:4:14: mine:d: its card cannot be made: ZeroDivisionError" in said
 

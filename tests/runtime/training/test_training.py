@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -243,3 +244,12 @@ def test_the_peak_memory_of_a_task_is_not_that_of_an_earlier_one() -> None:
     del large
     machine.reset_peak_memory()
     assert machine.peak_memory_mb() < before - 100
+
+
+def test_peak_memory_is_in_millions_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=1_000_000))
+    for platform, megabytes in (("linux", 1024.0), ("darwin", 1.0)):  # Linux counts KiB, macOS bytes
+        monkeypatch.setattr("sys.platform", platform)
+        assert machine.peak_memory_mb() == pytest.approx(megabytes)
