@@ -274,6 +274,21 @@ def test_what_a_user_made_under_names_of_ours_is_renamed_when_the_schema_changes
     assert query(target, "SELECT count(*) > 0 FROM metric")[1] == [(True,)]
 
 
+def test_a_view_with_a_comment_that_a_user_made_of_ours_stays_when_its_name_becomes_ours(
+    stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "results.duckdb"
+    rebuild(stores[0], target)
+    with duckdb.connect(str(target)) as user:  # as before there was a view `setting` of ours
+        user.execute("DROP VIEW setting; UPDATE base.meta SET schema = 'another'").fetchall()
+        user.execute("CREATE VIEW setting AS SELECT count(*) AS trials FROM comparison").fetchall()
+        user.execute("COMMENT ON VIEW setting IS 'of mine'").fetchall()
+    assert main(["db", "rebuild", "--store", str(stores[0]), "--db", str(target)]) == 0
+    assert capsys.readouterr().err.count("warning: your ") == 1
+    assert query(target, "SELECT trials, (SELECT count(*) > 9 FROM setting) FROM setting_before")[1] == [(3, True)]
+    assert query(target, "SELECT count(*) > 0 FROM metric")[1] == [(True,)]
+
+
 def test_what_this_store_published_before_there_were_origins_is_its_own(tiny: Done, tmp_path: Path) -> None:
     target = version_1(tmp_path)
     with duckdb.connect(str(target)) as connection:
