@@ -85,6 +85,8 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(copy: Done, tmp_path: Path) 
         results.sql("FROM read_csv('/etc/hostname')")
     with pytest.raises(synthc.SynthcError, match="read-only mode"):
         results.sql("DELETE FROM base.run")
+    with pytest.raises(synthc.SynthcError, match="the query is empty"):
+        results.sql("-- nothing")
 
 
 def models() -> dict[str, Any]:

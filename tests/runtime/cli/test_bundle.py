@@ -168,3 +168,20 @@ def test_of_a_damaged_bundle_the_error_names_the_file_and_no_trial_is_taken_in(
     code, out = command("db", "merge", damaged, "--db", target)
     assert (code, f"{damaged}: not a bundle of synthc, or a damaged one: " in out) == (2, True), out
     assert not list((tmp_path / "fresh").rglob("outcome.json"))
+
+
+def test_damaged_figures_of_another_store_are_set_aside_once_and_come_back_with_their_bundle(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "fresh" / "results.duckdb"
+    target.parent.mkdir()
+    assert command("db", "merge", bundle, "--db", target)[0] == 0
+    figures = min(target.parent.glob(".synthc/??/*/figures.json"))
+    content = figures.read_bytes()
+    figures.write_bytes(content[:-9])
+    code, out = command("db", "rebuild", "--db", target)
+    assert code == 1
+    assert f"{figures.parent}: figures.json " in out
+    assert "it is set aside; merge the bundle again that it came with" in out
+    assert not figures.exists()
+    assert command("db", "rebuild", "--db", target)[0] == 0
+    assert command("db", "merge", bundle, "--db", target)[0] == 0
+    assert figures.read_bytes() == content

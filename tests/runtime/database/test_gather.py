@@ -97,6 +97,20 @@ def test_merged_twice_is_once(stores: tuple[Path, Path], tmp_path: Path) -> None
     assert [origin for origin, _ in once] == ["first", "second"]
 
 
+def test_what_a_killed_writer_left_in_the_log_of_a_database_is_merged_with_it(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
+    rebuild(stores[1], other)
+    writer = (
+        f"import duckdb, os; user = duckdb.connect({str(other)!r})\n"
+        "user.execute(\"UPDATE base.run SET question = 'Mine?'\").fetchall(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", writer], check=True)
+    log = other.with_name("other.duckdb.wal").read_bytes()
+    merge(target, [other])
+    assert query(target, "SELECT question FROM run")[1] == [("Mine?",)]
+    assert other.with_name("other.duckdb.wal").read_bytes() == log
+
+
 @pytest.mark.parametrize("content", [None, b"not a database at all", "theirs"])
 def test_what_is_no_published_database_is_not_merged_and_the_error_says_so(content: bytes | str | None, tmp_path: Path) -> None:
     other, target = tmp_path / "other.duckdb", tmp_path / "results.duckdb"
