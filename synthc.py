@@ -227,7 +227,7 @@ class Results:
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """The result of a query as a relation, which is computed when it is read; `@NAME` is a named query that comes with synthc.
 
-        SynthcError for an unknown NAME, and for a query that DuckDB cannot parse and bind or that gives no rows (is no SELECT).
+        SynthcError for an unknown NAME, and for a query that is empty or that DuckDB cannot parse and bind.
         Errors while it is computed are DuckDB's own.
 
         >>> results.sql("SELECT DISTINCT paradigm FROM comparison ORDER BY ALL").fetchall()

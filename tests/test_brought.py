@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import time
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,7 +215,7 @@ def test_every_number_of_the_language_has_an_upper_end(tmp_path: Path, words: di
 
 
 def test_every_number_of_the_language_has_a_lower_end() -> None:
-    from typing import Any, Literal, get_args, get_origin
+    from typing import Literal, get_args, get_origin
 
     import annotated_types as ends
 
@@ -633,6 +635,18 @@ def test_letters_that_no_font_has_are_told_of_beside_a_picture(tiny: Done, tmp_p
     else:
         assert all(f"(U+{ord(letter):04X})" in notice for letter in odd)
         assert "boxes stand there; install one" in notice
+
+
+def test_a_chart_is_drawn_where_the_search_for_fonts_hangs(tiny: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], **options: Any) -> Any:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr("runtime.present.charts.letters.shutil.which", lambda name: name)
+    monkeypatch.setattr("runtime.present.charts.letters.subprocess.run", hang)
+    drawn = charts.draw("tradeoff", *query(tiny.db, charts.kind_of("tradeoff").query))
+    drawn["title"] = "\ue123"
+    assert "boxes stand there" in charts.save(drawn, tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -247,13 +247,16 @@ PLAIN = ("-0.5", "+3", "-1e-5", "a=b", "", "größe")
 def test_no_cell_of_a_csv_is_a_formula_and_figures_stay(tiny: Done, tmp_path: Path) -> None:
     rows = [[text, -0.5] for text in FORMULAS + PLAIN]
     lines = list(csv.reader(io.StringIO(render(["=a", "b"], rows, "csv"))))
-    listed = ", ".join(f"('{text.replace(chr(39), chr(39) * 2)}', -0.5)" for text in FORMULAS + PLAIN)
-    export(tiny.db, f'SELECT a AS "=a", b FROM (VALUES {listed}) AS t(a, b)', tmp_path / "rows.csv")
-    exported = list(csv.reader((tmp_path / "rows.csv").read_text().splitlines()))
-    for found in (lines[1:], exported[1:]):
-        assert [cell for cell, _ in found] == [*(f"'{text}" for text in FORMULAS), *PLAIN]
-        assert {figure for _, figure in found} == {"-0.5"}
-    assert lines[0][0] == "'=a"
+    listed = [f"('{text.replace(chr(39), chr(39) * 2)}', -0.5)" for text in FORMULAS + PLAIN]
+    found = [lines]
+    for kind in ("VARCHAR", f"ENUM ({', '.join(one[1:].partition(', -0.5')[0] for one in listed)})", "UNION (t VARCHAR)"):
+        asked = f'SELECT a::{kind} AS "=a", b FROM (VALUES {", ".join(listed)}) AS t(a, b)'
+        export(tiny.db, asked, tmp_path / "rows.csv")
+        found.append(list(csv.reader((tmp_path / "rows.csv").read_text().splitlines())))
+    for head, *body in found:
+        assert [cell for cell, _ in body] == [*(f"'{text}" for text in FORMULAS), *PLAIN]
+        assert {figure for _, figure in body} == {"-0.5"}
+        assert head == ["'=a", "b"]
 
 
 # --- files -------------------------------------------------------------------------------------------------------------------

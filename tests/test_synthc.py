@@ -89,6 +89,8 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(copy: Done, tmp_path: Path) 
         results.chart("tradeoff", theme="papier")
     with pytest.raises(synthc.SynthcError, match=r"the query failed: Conversion Error: .*'coreset'"):
         results.chart("tradeoff", where="paradigm::INT = 1")  # binds, and fails while it is computed
+    with pytest.raises(synthc.SynthcError, match="the query is empty"):
+        results.sql("-- nothing")
 
 
 def models() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from compiler.errors import SynthcError, first_line
 from compiler.text import escape
 from runtime.database.connect import connect, execute
 from runtime.database.quoting import identifier, literal
-from runtime.database.read import check_exists
+from runtime.database.read import check_exists, relation
 from runtime.database.revision import check_target
 from runtime.store.files import atomic_write
 
@@ -25,7 +25,7 @@ def export(database: Path, text: str, target: Path) -> None:
     """Write the rows of the SQL query `text` to `target`, which is replaced; its suffix (.parquet, .csv with a header, .json with
     one array) gives the format. The query can access no other file.
 
-    In a .csv, values of VARCHAR columns that spreadsheets would run as formulas get an apostrophe before them. SynthcError for
+    In a .csv, texts and names of columns that spreadsheets would run as formulas get an apostrophe before them. SynthcError for
     other suffixes, failing queries, a database that is missing or cannot be opened, and where `target` cannot be written.
     """
     if target.suffix not in COPY_OPTIONS:
@@ -34,23 +34,23 @@ def export(database: Path, text: str, target: Path) -> None:
     with _replace(target) as temp, contextlib.closing(connect(database, read_only=True)) as connection:
         execute(connection, f"SET allowed_paths = [{literal(temp)}]")  # and nothing else, whatever the query says
         execute(connection, "SET enable_external_access = false")
+        relation(connection, text)  # which says what is wrong with the query, not with `target`
         asked = _defused(connection, text) if target.suffix == ".csv" else text
         execute(connection, f"COPY ({asked}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
 
 
 def _defused(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """A query for the rows of the query `text`, with an apostrophe before values of its VARCHAR columns that spreadsheets would run
-    as formulas. duckdb.Error if `text` is not a valid query."""
-    described = execute(connection, f"DESCRIBE ({text})")
-    named = [(identifier(str(name)), kind) for name, kind, *_ in described]
+    """A query for the rows of the query `text`, with an apostrophe before texts and names of columns that spreadsheets would run as
+    formulas. duckdb.Error if `text` is not a valid query."""
     computed, figure = map(literal, (escape.FORMULA.pattern, escape.FIGURE.pattern))
-    columns = [
-        f"CASE WHEN regexp_matches({name}, {computed}) AND NOT regexp_full_match({name}, {figure}) "
-        f"THEN '''' || {name} ELSE {name} END AS {name}"
-        if kind == "VARCHAR"
-        else name
-        for name, kind in named
-    ]
+    columns = []
+    for name, kind, *_ in execute(connection, f"DESCRIBE ({text})"):
+        shown = identifier(str(name))
+        if str(kind).startswith(("VARCHAR", "ENUM", "BLOB", "UNION")):
+            shown += "::VARCHAR"
+            runs = f"regexp_matches({shown}, {computed}) AND NOT regexp_full_match({shown}, {figure})"
+            shown = f"CASE WHEN {runs} THEN '''' || {shown} ELSE {shown} END"
+        columns.append(f"{shown} AS {identifier(escape.csv(str(name)))}")
     return f"SELECT {', '.join(columns)} FROM ({text})"
 
 

@@ -15,7 +15,7 @@ from compiler.errors import SynthcError, SynthcWarning, first_line
 from runtime.database.connect import connect, execute
 from runtime.database.publish import OF_OUTCOME, OF_RUN, bring_rows, forget_origin
 from runtime.database.quoting import identifier, literal
-from runtime.database.revision import check_source, revision
+from runtime.database.revision import check_source, log_of, revision
 from runtime.database.schema import SCHEMA_DIGEST, list_public, upgrade
 
 SCORES = """
@@ -56,9 +56,11 @@ def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[N
     with tempfile.TemporaryDirectory(prefix="synthc-merge-") as folder:
         copy = Path(folder) / "other.duckdb"
         try:
-            with contextlib.closing(connect(other, read_only=True)):  # refuses the log of a killed writer
+            with contextlib.closing(connect(other, read_only=True)):  # refused while a process writes to it
                 pass
             shutil.copyfile(other, copy)
+            if log_of(other).exists():  # of a killed writer: replayed in the copy
+                shutil.copyfile(log_of(other), log_of(copy))
             with contextlib.closing(connect(copy)) as alone:
                 if execute(alone, "SELECT schema FROM base.meta") != [(SCHEMA_DIGEST,)]:
                     with warnings.catch_warnings():

@@ -281,8 +281,8 @@ class Index:
                 self.record_run(record)
 
     def _read_store(self, store: Path) -> None:
-        """Add the rows of the whole store. A run whose record cannot be read gets no rows; a commit that cannot be read is
-        quarantined; each adds a sentence to `problems`. Attempts with a damaged record are skipped without one."""
+        """Add the rows of the whole store. A run whose record cannot be read gets no rows; a commit, or figures, that cannot be
+        read are quarantined; each adds a sentence to `problems`. Attempts with a damaged record are skipped without one."""
         for folder, record in read_runs(store):
             try:
                 if isinstance(record, Corrupt):
@@ -300,7 +300,9 @@ class Index:
                 self.record_outcome(outcome.parent)
             except Corrupt as corrupt:
                 quarantine(corrupt.folder)
-                self.problems.append(f"{corrupt}; it is set aside, the next run computes it again")
+                elsewhere = outcome.name == FIGURES_FILE
+                hint = "; merge the bundle again that it came with" if elsewhere else ", the next run computes it again"
+                self.problems.append(f"{corrupt}; it is set aside{hint}")
         for attempts in sorted(store.glob("??/*/attempts")):
             self.record_attempts(attempts.parent)
         self.flush()

@@ -93,9 +93,9 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
         timer.start()
         try:
             cursor = connection.execute(text)
-            if not cursor or not cursor.description:
-                raise SynthcError("the query is empty, or gives no rows")
-            return [column[0] for column in cursor.description], cursor.fetchmany(rows)
+            if cursor is None:
+                raise SynthcError("the query is empty")
+            return [column[0] for column in cursor.description or ()], cursor.fetchmany(rows)
         except duckdb.InterruptException:
             raise SynthcError(f"the query took more than {seconds:g} seconds; `synthc sql` has no such limit") from None
         except duckdb.Error as error:
@@ -112,7 +112,7 @@ def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBP
     except duckdb.Error as error:
         raise _failed(error, connection) from error
     if found is None:
-        raise SynthcError("the query gives no rows; results are read-only")
+        raise SynthcError("the query is empty")
     return found
 
 

@@ -45,7 +45,7 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
 
 def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     """Upgrade the schema of the database in use to this version; all rows are kept, and what users made in any schema, except for
-    macros with names of ours, and views with such names that have a comment (see `_own_views`).
+    macros with names of ours, and views with such names that have a comment and read `base` (see `_own_views`).
 
     Columns are matched by name. Rows of version 1, which had no origins, get one that is derived from the names of their runs. A
     user's other table or view that has the name of a new view of ours is renamed, with a SynthcWarning. SynthcError for a newer
@@ -61,7 +61,7 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     if version < 1:
         raise SynthcError("the database was made by a version that is too old to be carried on; move it away, then run again")
     execute(connection, "BEGIN TRANSACTION")
-    for view in PUBLIC_VIEWS & _own_views(connection, version):
+    for view in PUBLIC_VIEWS & _own_views(connection):
         execute(connection, f"DROP VIEW main.{identifier(view)}")
     for macro, kind in re.findall(r"^CREATE MACRO (\w+)\([^)]*\) AS (TABLE)?", SCHEMA, flags=re.MULTILINE):
         execute(connection, f"DROP MACRO {kind} IF EXISTS main.{macro}")
@@ -86,10 +86,11 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     execute(connection, "COMMIT")
 
 
-def _own_views(connection: duckdb.DuckDBPyConnection, version: int) -> set[str]:
-    """Names of the views in `main` that are taken for ours: those with a comment; in version 1, those of them that read `base`."""
+def _own_views(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Names of the views in `main` that are taken for ours: of those with a comment the ones that read `base`, and the dictionary
+    of metrics, which reads nothing. A user's is among them if it has a comment and reads `base`."""
     asked = "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main'"
-    ours = " AND comment IS NOT NULL" + (" AND sql LIKE '%base.%'" if version == 1 else "")
+    ours = " AND comment IS NOT NULL AND (sql LIKE '%base.%' OR comment LIKE 'The dictionary of metrics%')"
     return {name for (name,) in execute(connection, asked + ours)}
 
 

@@ -64,11 +64,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class EarlierRuns:
-    """Records of earlier runs: operation → mean `seconds`; `attempts`, called with a task's id before each attempt at it, returns
-    the number to which the count of this run's attempts, the new one included, is added for the attempt's number."""
+    """Records of earlier runs: operation → mean `seconds`; id of a task → number of its last attempt (0 without one)."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
-    attempts: Callable[[str], int] = lambda task: 0
+    last_attempt: Callable[[str], int] = lambda task: 0
 
 
 class Driver:
@@ -100,6 +99,8 @@ class Driver:
         self.in_flight: dict[Dispatch, float] = {}
         """Dispatch → when it was submitted."""
         self.attempts: Counter[str] = Counter()
+        """Id of a task → number of its attempts that this driver has submitted."""
+        self.attempts_before: dict[str, int] = {}
         self.exclusive: set[str] = set()
         """Ids of tasks that ran out of memory: nothing else runs beside them."""
         self.unbatched: set[str] = set()
@@ -142,8 +143,9 @@ class Driver:
     def _request(self, task: Task) -> TaskRequest:
         if not self.attempts[task.id]:
             self.on_submit(task)
+            self.attempts_before[task.id] = self.earlier.last_attempt(task.id)
         self.attempts[task.id] += 1
-        attempt = self.earlier.attempts(task.id) + self.attempts[task.id]
+        attempt = self.attempts_before[task.id] + self.attempts[task.id]
         return TaskRequest(task.id, task.work, task.needs, task.address, task.text, attempt)
 
     def _handle(self, task: Task, outcome: Outcome, attempt: int) -> None:

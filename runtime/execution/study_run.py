@@ -159,9 +159,14 @@ class StudyRun:
         return id not in self._to_retract and is_done(self.store, id)
 
     def earlier(self) -> EarlierRuns:
-        """For the driver: mean seconds by operation from the index, and a function for the number of attempts at a task that the
-        store has when it is called, those of this run included."""
-        return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
+        """For the driver: mean seconds by operation from the index, and a function for the number of the last attempt at a task
+        that the store has when it is called, also if that was in this run."""
+
+        def last_attempt(id: str) -> int:
+            names = (path.name for path in folder_of(self.store, id).glob("attempts/*"))
+            return max((int(name) for name in names if name.isdigit()), default=0)
+
+        return EarlierRuns(self.index.seconds_by_operation(), last_attempt)
 
     def on_submit(self, task: Task) -> None:
         """Retract the old commit of a task that is forced, the first time that it is submitted; nothing for other tasks."""

@@ -28,4 +28,4 @@ def format_percent(share: float, spec: str = "g") -> str:
 
 def format_epsilon(epsilon: float) -> str:
     """An accountant's epsilon with three significant digits; from 1,000 on as a whole number, above a million `above 1,000,000`."""
-    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"
+    return f"{epsilon:.3g}" if epsilon < 999.5 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"

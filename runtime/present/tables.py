@@ -216,7 +216,7 @@ def _holds_figures(cells: Sequence[str]) -> bool:
     """Whether a LaTeX column is right-aligned: it has a figure (a cell that begins with a digit or a minus and a digit), and each
     other cell is empty or says that there is none."""
     there = [cell for cell in cells if cell not in ("", "none", UNRESOLVABLE, NOT_MEASURED)]
-    return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
+    return bool(there) and all(cell.lstrip("-")[:1].isdigit() for cell in there)
 
 
 def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]], null: str) -> str:

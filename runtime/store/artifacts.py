@@ -162,13 +162,15 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def quarantine(folder: Path) -> None:
-    """Rename a task's damaged `outcome.json` to `outcome.json.corrupt`, so that the task counts as not done and the file can be
-    examined; replaces an earlier one. Nothing where there is no `outcome.json`."""
-    aside = folder / "outcome.json.corrupt"
+    """Rename a task's damaged `outcome.json`, or, where there is none, its `figures.json`, to the same name with `.corrupt` after
+    it, so that the task counts as not done, or its figures as not known, and the file can be examined; replaces an earlier one.
+    Nothing where there is neither."""
+    name = "outcome.json" if os.path.lexists(folder / "outcome.json") else FIGURES_FILE
+    aside = folder / f"{name}.corrupt"
     if aside.is_dir():
         shutil.rmtree(aside)
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        os.replace(folder / "outcome.json", aside)
+        os.replace(folder / name, aside)
 
 
 def retract(folder: Path) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
     """Commit the trials of an archive that the (locked) store lacks, after checking digests; returns their number.
 
     Figures of the tasks that the trials depend on are copied too, of those without an outcome in the store. SynthcError where the
-    trials unpack to more than MAX_BYTES, Corrupt where a file is missing or was changed, zipfile.BadZipFile where the archive
-    itself is damaged; then nothing is committed.
+    trials unpack to more than MAX_BYTES, or the archive itself is damaged, Corrupt where a file is missing or was changed; then
+    nothing is committed.
     """
     members = {member: found for member in archive.infolist() if (found := MEMBER.fullmatch(member.filename))}
     if sum(member.file_size for member in members) > MAX_BYTES:
@@ -68,7 +69,9 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
         for member, found in members.items():
             folder = folder_of(beside, found[2])
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / found[3]).write_bytes(archive.read(member))
+            with _name_damaged(archive.filename):
+                content = archive.read(member)
+            (folder / found[3]).write_bytes(content)
         tasks = dict.fromkeys(found[2] for found in members.values())
         trials = [task for task in tasks if is_done(beside, task) and not is_done(store, task)]
         new = [*(task for task in tasks if not is_done(beside, task) and not has_outcome(store, task)), *trials]
@@ -94,17 +97,24 @@ def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfi
             if not zipfile.is_zipfile(path):
                 databases.append(path)
                 continue
-            archive = stack.enter_context(zipfile.ZipFile(path))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synthc-bundle-")))
-            try:
+            with _name_damaged(path):
+                archive = stack.enter_context(zipfile.ZipFile(path))
                 if archive.getinfo(DATABASE).file_size > MAX_BYTES:
                     raise SynthcError(f"{path}: its database unpacks to more than {MAX_BYTES >> 30} GiB")
                 databases.append(Path(archive.extract(DATABASE, folder)))
-                if any(MEMBER.fullmatch(name) for name in archive.namelist()):
-                    bundles.append(archive)
-            except (KeyError, zipfile.BadZipFile) as error:
-                raise SynthcError(f"{path}: not a bundle of synthc, or a damaged one: {error}") from error
+            if any(MEMBER.fullmatch(name) for name in archive.namelist()):
+                bundles.append(archive)
         yield databases, bundles
+
+
+@contextlib.contextmanager
+def _name_damaged(path: object) -> Iterator[None]:
+    """Raise a SynthcError that names `path` instead of what `zipfile` raises for an archive that is damaged or lacks a member."""
+    try:
+        yield
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted, or packed oddly
+        raise SynthcError(f"{path}: not a bundle of synthc, or a damaged one: {error}") from error
 
 
 def _check(artifact: Artifact) -> None:

@@ -142,9 +142,20 @@ class Allowance:
         return self._credit > -overdraft
 
 
+class Lacking(KeyError):
+    """A parameter that a request lacks."""
+
+
+class Parameters(dict[str, str]):
+    """A request's parameters by name; Lacking for one that it lacks."""
+
+    def __missing__(self, name: str) -> str:
+        raise Lacking(name)
+
+
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
-    """An endpoint that responds with `handler(source, parameters)` as JSON: status 400 for a KeyError (a missing parameter), 404
-    for a SynthcError. CPU time of requests with the parameter `update` is taken from `allowance`, which does not hold any of them
+    """An endpoint that responds with `handler(source, parameters)` as JSON: status 400 for a missing parameter, 404 for a
+    SynthcError. CPU time of requests with the parameter `update` is taken from `allowance`, which does not hold any of them
     back.
 
     Requests are handled one at a time. One that equals the last one computed (but for `update`), of the same version of the
@@ -169,8 +180,8 @@ def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
 
     def compute(request: Request) -> Response:
         try:
-            return JSONResponse(handler(source, dict(request.query_params)))
-        except KeyError as missing:
+            return JSONResponse(handler(source, Parameters(request.query_params)))
+        except Lacking as missing:
             return JSONResponse({"error": f"the request lacks {missing}"}, 400)
         except SynthcError as error:
             return JSONResponse({"error": str(error)}, 404)

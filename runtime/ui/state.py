@@ -176,7 +176,7 @@ def draw_chart(source: Source, name: str, run: str, trial: str | None = None) ->
 def answer(source: Source, text: str) -> dict[str, Any]:
     """The result of an SQL query, or of a named question `@NAME`, in JSON's types: `columns`, the first MAX_ROWS `rows` as texts
     ("NULL" for NULL), whether there are `more`, and `seconds`. SynthcError for an unknown question, for a database that is missing
-    or cannot be read, and where the query fails, has no table as result, or takes more than MAX_QUERY_SECONDS."""
+    or cannot be read, and where the query is empty, fails, or takes more than MAX_QUERY_SECONDS."""
     text = question(text[1:].strip()).text if text.startswith("@") else text
     began = time.monotonic()
     columns, rows = query_briefly(source.database, text, MAX_ROWS + 1, MAX_QUERY_SECONDS)

@@ -84,17 +84,16 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
     `look.LAYOUTS`); without rows, a chart that says why.
 
     Several studies (`ChartKind.alone`; in a chart with a front, several data sets too) are charts below each other. SynthcError for
-    an unknown chart, and for more than MAX_STUDIES charts below each other; KeyError for an unknown layout.
+    an unknown chart, and for more than MAX_STUDIES studies; KeyError for an unknown layout.
     """
     kind, sizes = kind_of(name), look.LAYOUTS[layout]
     studies: dict[tuple[Any, ...], list[Row]] = {}
     for row in (look.drawable(dict(zip(columns, row, strict=True))) for row in rows):
         studies.setdefault(tuple(row.get(column) for column in kind.alone), []).append(row)
-    if len(studies) > MAX_STUDIES:
-        named = and_more(
-            list(dict.fromkeys(f"{study} ({profile})" if profile else f"{study}" for _, study, profile, *_ in studies)), 5
-        )
-        raise SynthcError(f"{len(studies)} studies share no chart; choose by --study, --profile, --origin. There are: {named}")
+    named = list(dict.fromkeys(key[:3] for key in studies))
+    if len(named) > MAX_STUDIES:
+        some = and_more(list(dict.fromkeys(f"{study} ({profile})" if profile else f"{study}" for _, study, profile in named)), 5)
+        raise SynthcError(f"{len(named)} studies share no chart; choose by --study, --profile, --origin. There are: {some}")
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
     with debug_mode(False):  # skips Altair's schema checks of each part, which take half of the time
         parts: list[Any] = [kind.draw(of_study, sizes) for of_study in studies.values()] or [look.draw_nothing(nothing, sizes)]

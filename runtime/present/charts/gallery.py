@@ -54,20 +54,17 @@ class Sheet:
 
 
 def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
-    """Make the sheets of the synthetic set that a task (id) has in the store; None where it has none. A set that may be private is
-    withheld (`png` None) unless `with_private`; only then are the nearest private images, of the private set of the task, and the
-    pairs of the attack `answer` (id) added.
+    """Make the sheets of the synthetic set that a task (id) has in the store; None where it has none, or a damaged one. A set that
+    may be private is withheld (`png` None) unless `with_private`; only then are the nearest private images, of the private set of
+    the task, and the pairs of the attack `answer` (id) added.
 
-    The store is only read, and nothing in it is unpickled. SafetensorError for a damaged file of tensors, ValueError for an id that
-    is none; with `with_private` also SynthcError where the private data set is missing, broken or changed (ValueError for a
-    plug-in's).
+    The store is only read, and nothing in it is unpickled. ValueError for an id that is none; with `with_private` also SynthcError
+    where the private data set is missing, broken or changed (ValueError for a plug-in's).
     """
-    from safetensors.numpy import load_file
-
     folder = folder_of(store, task)
-    if not (folder / "set.safetensors").exists():
+    arrays = _load(folder / "set.safetensors", "images", "labels")
+    if not arrays:
         return None
-    arrays = load_file(folder / "set.safetensors")
     images, labels = to_uint8(arrays["images"]), arrays["labels"]
     labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
     work = read_work(store, task)
@@ -109,16 +106,13 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
 
 def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     """The sheet of an attack's pairs of canary and released image, two rows for each group and kind, and the captions
-    of these double rows; (None, ()) without pairs."""
-    from safetensors.numpy import load_file
-
-    path = folder_of(store, answer) / "pairs.safetensors"
-    if not path.exists():
-        return None, ()
-    arrays = load_file(path)
+    of these double rows; (None, ()) without pairs, or where their file is damaged."""
+    arrays = _load(folder_of(store, answer) / "pairs.safetensors")
     images: list[np.ndarray] = []
     kept: list[str] = []
     for group in sorted({name.split("/")[0] for name in arrays}):
+        if not arrays.keys() >= {f"{group}/{part}" for part in ("kind", "canary_image", "released_image")}:
+            continue
         for kind, what in enumerate(PAIR_KINDS):
             rows = np.flatnonzero(arrays[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
             if len(rows):
@@ -134,14 +128,24 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
 
 def _is_private(folder: Path, work: Any) -> bool:
     """Whether a set may consist of private images, by its method's parameters and by recorded origins; True if the method is not
-    known."""
-    from safetensors.numpy import load_file
-
+    known or the origins are damaged."""
     method = getattr(work, "how", None)
     if not isinstance(method, Method) or method.from_private_images:
         return True
     audit = folder / "audit.safetensors"
-    return audit.exists() and bool((load_file(audit)["origins"] >= 0).any())
+    return audit.exists() and bool((_load(audit, "origins").get("origins", np.zeros(1)) >= 0).any())
+
+
+def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The tensors of a file by name; none where it is missing, cannot be read, or lacks one of `names`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, np.ndarray] = load_file(path)
+    except (OSError, SafetensorError):
+        return {}
+    return arrays if arrays.keys() >= set(names) else {}
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

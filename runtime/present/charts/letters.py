@@ -26,7 +26,7 @@ MAX_ASKED = 20
 
 def complain_of_missing(svg: str) -> str:
     """A sentence on letters in texts of the SVG that no font has; "" without any. Fonts that fontconfig has for them are made known
-    to the renderer first, and stay so. subprocess.TimeoutExpired where fontconfig does not answer."""
+    to the renderer first, and stay so."""
     text = "".join(html.unescape(part) for part in re.findall(r"<text[^>]*>([^<]*)", svg))
     odd = sorted({letter for letter in text if not letter.isascii() and not letter.isspace()})
     missing = [letter for letter in odd if _is_missing(letter)]
@@ -61,13 +61,16 @@ def _picture(letter: str) -> bytes:
 
 def _register_fonts(letters: str) -> bool:
     """Make the folders in which fontconfig finds fonts with these letters known to the renderer; whether there are any: False
-    without fontconfig. subprocess.TimeoutExpired where it does not answer."""
+    without fontconfig. The search ends where it does not answer."""
     if shutil.which("fc-list") is None:
         return False
     folders: set[Path] = set()
     for letter in letters:
         asked = ["fc-list", f":charset={ord(letter):x}", "file"]
-        found = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20).stdout
+        try:
+            found = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20).stdout
+        except subprocess.TimeoutExpired:
+            break
         folders |= {Path(line.partition(":")[0]).parent for line in found.splitlines() if line.startswith("/")}
     for folder in sorted(folders):
         vl_convert.register_font_directory(str(folder))

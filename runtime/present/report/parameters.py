@@ -111,10 +111,10 @@ def list_provenance(results: StudyResults) -> dict[str, str]:
 
 def list_commands(results: StudyResults, database_name: str) -> list[str]:
     """Three shell commands: the one that made the results, one that makes this report, one that queries the comparison. A run that
-    was not started by `synthc run` or `synthc audit` is given as `synthc run SPEC`."""
+    was not started by `synthc run`, `synthc audit` or `synthc judge` is given as `synthc run SPEC`."""
     run, profile = results.run, ["--profile", results.run["profile"]] if results.run["profile"] else []
     argv = list(map(str, run["argv"] or []))
-    if argv[:1] not in (["run"], ["audit"]):  # started from Python: argv is that of the user's program
+    if argv[:1] not in (["run"], ["audit"], ["judge"]):  # started from Python: argv is that of the user's program
         argv = ["run", run["spec"], *profile]
     report = ["report", "-o", "report.html", "--db", database_name, "--study", run["study"], *profile]
     where = f'synthc sql "FROM comparison WHERE study = {literal(run["study"])}" --db {shlex.quote(database_name)}'

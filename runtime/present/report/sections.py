@@ -61,9 +61,11 @@ def list_warnings(results: StudyResults) -> list[str]:
 
 
 def say_origin_of_headline(results: StudyResults) -> str:
-    """A sentence, without a full stop, on who chose the headline: the study in advance, or the command line of `synthc audit`."""
-    of_file = (results.run["argv"] or [""])[0] == "audit"
-    return "Leakage is what the command line asked for" if of_file else "Leakage is the headline that the study declared in advance"
+    """A sentence, without a full stop, on who chose the headline: the study in advance, the command line of `synthc audit`, or
+    `synthc judge`."""
+    chosen = {"audit": "what the command line asked for", "judge": "what synthc judge measures"}
+    command = (results.run["argv"] or [""])[0]
+    return f"Leakage is {chosen.get(command, 'the headline that the study declared in advance')}"
 
 
 def list_controls(results: StudyResults) -> list[str]:

@@ -200,8 +200,9 @@ class LearnedSet(Learner):
         """Name → state to save in a checkpoint: images, labels' logits, log learning rate, moving average, optimisers, and random
         streams."""
         optimizers = {"image_optimizer": self.optimizer, "label_optimizer": self.label_optimizer}
-        tensors = {"pixels": self.pixels, "targets": self.targets, "log_lr": self.log_lr, "average": self.average}
-        return {**tensors, **optimizers, "moves": self.moves, "order": self.order}
+        tensors = {"pixels": self.pixels, "targets": self.targets, "average": self.average}
+        rates = {"log_lr": self.log_lr, "sound_log_lr": self.sound_log_lr}
+        return {**tensors, **rates, **optimizers, "moves": self.moves, "order": self.order}
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -245,7 +246,7 @@ class LearnedSet(Learner):
             self.targets.grad = result.learned[1]
             self.label_optimizer.step()
         self.log_lr -= (how.lr_net_lr * self.log_lr.exp() * result.net_lr).clamp(-MAX_LOG_LR_STEP, MAX_LOG_LR_STEP)
-        self.sound_log_lr = torch.where(self.log_lr.isfinite(), self.log_lr, self.sound_log_lr)
+        self.sound_log_lr.copy_(torch.where(self.log_lr.isfinite(), self.log_lr, self.sound_log_lr))
         decay = min(getattr(how, "ema", 0.0), (1 + step) / (10 + step))
         self.average.lerp_(self.pixels.detach(), 1 - decay)
 

@@ -145,3 +145,43 @@ def test_what_is_no_bundle_of_ours_is_refused_and_nothing_is_taken_in(harm: str,
     assert not list((tmp_path / "fresh").rglob("outcome.json"))
     assert not list(tmp_path.glob("[0-9a-f][0-9a-f]"))
     assert (code == 2) == (harm != "place"), out  # names that are none of ours are not looked at
+
+
+@pytest.mark.parametrize(
+    "name", ["results.duckdb", "scores.safetensors", "directory"], ids=["its database", "a trial", "its list of files"]
+)
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_of_a_damaged_bundle_the_error_names_the_file_and_no_trial_is_taken_in(
+    name: str, packing: int, bundle: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(damaged, "w", packing) as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+        start = next((member.header_offset for member in new.infolist() if member.filename.endswith(name)), new.start_dir)
+    content = bytearray(damaged.read_bytes())
+    for at in range(start + (0 if name == "directory" else 200), start + 220):
+        content[at] ^= 255
+    damaged.write_bytes(content)
+    target = tmp_path / "fresh" / "results.duckdb"
+    target.parent.mkdir()
+    code, out = command("db", "merge", damaged, "--db", target)
+    assert (code, f"{damaged}: not a bundle of synthc, or a damaged one: " in out) == (2, True), out
+    assert not list((tmp_path / "fresh").rglob("outcome.json"))
+
+
+def test_damaged_figures_of_another_store_are_set_aside_once_and_come_back_with_their_bundle(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "fresh" / "results.duckdb"
+    target.parent.mkdir()
+    assert command("db", "merge", bundle, "--db", target)[0] == 0
+    figures = min(target.parent.glob(".synthc/??/*/figures.json"))
+    content = figures.read_bytes()
+    figures.write_bytes(content[:-9])
+    code, out = command("db", "rebuild", "--db", target)
+    assert code == 1
+    assert f"{figures.parent}: figures.json " in out
+    assert "it is set aside; merge the bundle again that it came with" in out
+    assert not figures.exists()
+    assert command("db", "rebuild", "--db", target)[0] == 0
+    assert command("db", "merge", bundle, "--db", target)[0] == 0
+    assert figures.read_bytes() == content

@@ -97,6 +97,20 @@ def test_merged_twice_is_once(stores: tuple[Path, Path], tmp_path: Path) -> None
     assert [origin for origin, _ in once] == ["first", "second"]
 
 
+def test_what_a_killed_writer_left_in_the_log_of_a_database_is_merged_with_it(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
+    rebuild(stores[1], other)
+    writer = (
+        f"import duckdb, os; user = duckdb.connect({str(other)!r})\n"
+        "user.execute(\"UPDATE base.run SET question = 'Mine?'\").fetchall(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", writer], check=True)
+    log = other.with_name("other.duckdb.wal").read_bytes()
+    merge(target, [other])
+    assert query(target, "SELECT question FROM run")[1] == [("Mine?",)]
+    assert other.with_name("other.duckdb.wal").read_bytes() == log
+
+
 @pytest.mark.parametrize("content", [None, b"not a database at all", "theirs"])
 def test_what_is_no_published_database_is_not_merged_and_the_error_says_so(content: bytes | str | None, tmp_path: Path) -> None:
     other, target = tmp_path / "other.duckdb", tmp_path / "results.duckdb"
@@ -271,6 +285,21 @@ def test_what_a_user_made_under_names_of_ours_is_renamed_when_the_schema_changes
             user.execute("INSERT INTO metric_before VALUES ('mine', 5)").fetchall()
         found = "SELECT answer, base.twice(2), (SELECT id FROM numbered), (SELECT runs FROM base.over) FROM training_before"
         assert user.execute(found).fetchall() == [(42, 4, 7, 2)]
+    assert query(target, "SELECT count(*) > 0 FROM metric")[1] == [(True,)]
+
+
+def test_a_view_with_a_comment_that_a_user_made_of_ours_stays_when_its_name_becomes_ours(
+    stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "results.duckdb"
+    rebuild(stores[0], target)
+    with duckdb.connect(str(target)) as user:  # as before there was a view `setting` of ours
+        user.execute("DROP VIEW setting; UPDATE base.meta SET schema = 'another'").fetchall()
+        user.execute("CREATE VIEW setting AS SELECT count(*) AS trials FROM comparison").fetchall()
+        user.execute("COMMENT ON VIEW setting IS 'of mine'").fetchall()
+    assert main(["db", "rebuild", "--store", str(stores[0]), "--db", str(target)]) == 0
+    assert capsys.readouterr().err.count("warning: your ") == 1
+    assert query(target, "SELECT trials, (SELECT count(*) > 9 FROM setting) FROM setting_before")[1] == [(3, True)]
     assert query(target, "SELECT count(*) > 0 FROM metric")[1] == [(True,)]
 
 

@@ -209,10 +209,20 @@ def test_an_export_reaches_no_file_but_the_one_that_it_writes(tiny: Done, tmp_pa
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\n1,2\n")
     for text in (f"FROM '{secret}'", f"SELECT * FROM read_text('{secret}')"):
-        with pytest.raises(SynthcError, match="cannot be written"):
+        with pytest.raises(SynthcError, match="the query failed: Permission Error"):
             export(tiny.db, text, tmp_path / "rows.csv")
     export(tiny.db, "SELECT label FROM comparison", tmp_path / "rows.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"secret.csv", "rows.csv"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("text", ["FROM nothing", "SELECT nothing FROM comparison", "SELEC 1", ""])
+def test_of_a_query_that_is_wrong_an_export_says_so_and_does_not_blame_the_file(
+    tiny: Done, tmp_path: Path, text: str, suffix: str
+) -> None:
+    with pytest.raises(SynthcError, match=r"^the query (failed: |is empty)"):
+        export(tiny.db, text, tmp_path / f"rows.{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_disk_that_is_full_where_the_database_lies_is_said_once_and_stops_no_run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import itertools
 import json
 import random
 import shutil
@@ -17,6 +19,7 @@ import pytest
 from runtime.cli.main import main
 from runtime.database.index import Index
 from runtime.execution.worker import read_committed
+from runtime.operations import OPERATIONS
 from runtime.store.artifacts import Artifact, is_done
 from runtime.store.files import atomic_write
 from runtime.store.records import Corrupt, read_record, write_record
@@ -235,6 +238,29 @@ def test_attempts_that_a_killed_driver_did_not_write_down_become_rows_in_the_nex
     assert run(copy) == 0
     assert copy.rows(f"SELECT attempt FROM attempt WHERE task = '{folder.name}' ORDER BY attempt") == [(1,), (2,)]
     same(copy, tiny)
+
+
+def test_attempts_that_are_tried_again_go_on_from_the_last_number_one_by_one(copy: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = task(copy, "kind = 'attack'")
+    module = importlib.import_module(OPERATIONS["AttackTrial"])
+    perform = module.perform
+
+    def scarce(*words: Any) -> Any:
+        if next(turns) % 2:
+            raise MemoryError
+        return perform(*words)
+
+    for last in (1, 7):
+        (folder / "outcome.json").unlink()
+        (folder / "attempts" / str(last)).mkdir(exist_ok=True)
+        with monkeypatch.context() as patch:
+            turns = itertools.count(1)
+            patch.setattr(module, "perform", scarce)
+            assert run(copy) == 0
+        wanted = [(last + 1, "failed"), (last + 2, "done")]
+        found = f"SELECT attempt, status FROM attempt WHERE task = '{folder.name}' AND attempt > {last} ORDER BY attempt"
+        assert copy.rows(found) == wanted
+        assert copy.rows(f"SELECT attempts FROM task WHERE task = '{folder.name}'") == [(last + 2,)]
 
 
 def test_attempts_of_a_folder_that_was_removed_are_no_rows(copy: Done) -> None:

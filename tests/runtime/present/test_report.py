@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -22,7 +23,7 @@ from runtime.database.read import Scope
 from runtime.present import charts, report
 from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
 from runtime.present.report.read import ReportArm, StudyResults, read
-from runtime.store.artifacts import folder_of
+from runtime.store.artifacts import encode_tensors, folder_of
 from runtime.store.records import write_record
 from tests.artifacts import artifact
 from tests.conftest import Done
@@ -216,6 +217,19 @@ def test_of_an_audited_file_is_said_what_it_is() -> None:
     assert "These models were trained elsewhere" in words
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("audit", "Leakage is what the command line asked for"), ("judge", "Leakage is what synthc judge measures")],
+)
+def test_a_result_that_no_study_made_is_repeated_by_its_own_command_and_declares_no_headline(command: str, said: str) -> None:
+    whole = results([trial(0)])
+    whole.run["argv"] = [command, "file.npz", "--db", "results.duckdb"]
+    words = Parsed(report.page(whole)).words
+    assert said in words
+    assert "declared in advance" not in words
+    assert f"synthc {command} file.npz --db results.duckdb" in words
+
+
 def test_lints_and_flags_are_shown_with_their_silencings() -> None:
     lint = {"code": "L15", "title": "unstable", "because": "such fits are", "source": "a paper", "message": "8 shadows are few"}
     lints = [
@@ -340,6 +354,29 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
     (folder / "task.json").unlink()
     assert withheld()
     assert make_sheet(tmp_path, "f" * 16) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"\x08" + b"\0" * 7 + b"not JSON", encode_tensors({"others": torch.rand(2)})],
+    ids=["empty", "cut", "no header", "other names"],
+)
+@pytest.mark.parametrize("name", ["set", "audit", "pairs"])
+def test_a_damaged_file_of_images_takes_its_own_sheet_away_and_counts_as_private(tmp_path: Path, name: str, content: bytes) -> None:
+    task, answer = "0123456789abcdef", "fedcba9876543210"
+    for id in (task, answer):
+        folder_of(tmp_path, id).mkdir(parents=True)
+    artifact(folder_of(tmp_path, task), set={"images": torch.rand(6, 1, 4, 4), "labels": torch.arange(6)})
+    how = {"": "DistributionMatching", "paradigm": "distillation", "method": "dm", "images_per_class": 2, "init": "noise"}
+    params = {"": "Synthesize", "private": None, "recipe": None, "iterations": 1, "how": how}
+    text = json.dumps(["synthc.task", 1, "Synthesize", "synthesize", [1, 1], params, []])
+    write_record(folder_of(tmp_path, task) / "task.json", {"id": task, "text": text})
+    whole = make_sheet(tmp_path, task, with_private=True, answer=answer)
+    assert whole is not None
+    assert not whole.private
+    (folder_of(tmp_path, answer if name == "pairs" else task) / f"{name}.safetensors").write_bytes(content)
+    shown = make_sheet(tmp_path, task, with_private=True, answer=answer)
+    assert shown == {"set": None, "audit": dataclasses.replace(whole, private=True), "pairs": whole}[name]
 
 
 # Parts

@@ -14,6 +14,7 @@ import pytest
 from runtime.cli.main import main
 from runtime.cli.results import COLUMNS_OF_PAPER
 from runtime.present import tables
+from runtime.present.numbers import format_epsilon
 from runtime.present.paradigms import PARADIGMS
 from tests.conftest import Done
 from tests.runtime.present.test_charts import ODD, claim, trial
@@ -31,12 +32,14 @@ def test_a_table_escapes_what_its_format_would_read() -> None:
 
 
 def test_a_table_has_baselines_first_units_in_its_heads_and_figures_on_the_right() -> None:
+    assert [format_epsilon(value) for value in (999.4, 999.5, 999.97, 1000)] == ["999", "1,000", "1,000", "1,000"]
     rows = [trial(2), trial(1, epsilon=27390.2), trial(0, leakage=None)]
     columns, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows])
     assert [row[1] for row in body] == ["Undefended", "DP-SGD", "Coreset"]
     assert {"test accuracy, %", "leakage, %", "seconds"} <= set(columns)
     assert body[1][columns.index("epsilon")] == "27,390"
     assert r"{@{}>{\raggedright\arraybackslash}Xlrrrrrrr@{}}" in tables.latex_table(columns, body, "", full=True)
+    assert r"{@{}>{\raggedright\arraybackslash}Xrl@{}}" in tables.latex_table("abc", ["-1-", "-2-"], "", full=True)
     columns, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows], ("trial", "leakage"))
     assert columns == ["trial", "leakage, %"]
     assert {len(row) for row in body} == {2}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
+from runtime.store import checkpoint
 from runtime.synthesize.distillation import trajectory
 from runtime.synthesize.distillation.initial import initialise
 from runtime.synthesize.release import Setting
@@ -201,6 +204,7 @@ def test_divergence_is_laid_to_the_rate_that_is_at_fault(
         trajectory.synthesize(words(method, **rates), private, {"generator": experts}, SETTING)
 
 
+@pytest.mark.parametrize("killed_at", [None, 20])
 @pytest.mark.parametrize(
     ("gradient", "fault"),
     [
@@ -208,12 +212,25 @@ def test_divergence_is_laid_to_the_rate_that_is_at_fault(
         (1.0, r"lower lr \(.*\) or clip .* net_lr was 0.00135"),
     ],
 )
-def test_a_later_divergence_is_laid_to_what_moved(private: LabeledImages, gradient: float, fault: str) -> None:
+def test_a_later_divergence_is_laid_to_what_moved_also_before_an_interruption(
+    private: LabeledImages, gradient: float, fault: str, killed_at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     how = words(net_lr=0.01, lr_net_lr=1e9)
-    learned = trajectory.LearnedSet(how, initialise(how, private, SETTING), torch.zeros(20, 10), SETTING)
-    for step in range(21):
-        slope = torch.tensor(gradient if step < 20 else torch.nan)
-        learned.step(trajectory.Comparison(loss=slope, learned=(torch.zeros(20, *CARD.shape),), net_lr=slope), step)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
+
+    def learn(killed_at: int | None) -> trajectory.LearnedSet:
+        learned = trajectory.LearnedSet(how, initialise(how, private, SETTING), torch.zeros(20, 10), SETTING)
+        for step in checkpoint.loop("mtt", 21, **learned.parts):
+            if step == killed_at:
+                raise KeyboardInterrupt
+            slope = torch.tensor(gradient if step < 20 else torch.nan)
+            learned.step(trajectory.Comparison(loss=slope, learned=(torch.zeros(20, *CARD.shape),), net_lr=slope), step)
+        return learned
+
+    with contextlib.suppress(KeyboardInterrupt), checkpoint.checkpoints_in(tmp_path):
+        learn(killed_at)
+    with checkpoint.checkpoints_in(tmp_path):
+        learned = learn(None)
     with pytest.raises(Diverged, match=f"mtt: the loss is nan after 2 steps; {fault}"):
         learned.release([torch.tensor(1.0), torch.tensor(torch.nan)])
 

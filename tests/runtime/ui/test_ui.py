@@ -232,6 +232,18 @@ def test_pages_beside_each_other_get_one_answer(tmp_path: Path) -> None:
     assert asked == ["a", "b"]
 
 
+def test_a_parameter_that_is_missing_is_the_request_s_fault_and_a_mistake_in_the_answer_is_not(tmp_path: Path) -> None:
+    def handler(source: Source, words: dict[str, str]) -> dict[str, str]:
+        return {"asked": {}[words["trial"]]}
+
+    answer = answering(Source(tmp_path / "results.duckdb", tmp_path), handler, Allowance())
+    request = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    lacking = answer(Request(request | {"query_string": b""}))
+    assert (lacking.status_code, json.loads(lacking.body)) == (400, {"error": "the request lacks 'trial'"})
+    with pytest.raises(KeyError, match="a"):
+        answer(Request(request | {"query_string": b"trial=a"}))
+
+
 def test_private_images_are_not_shown_unless_asked_for(page: str, tiny: Done) -> None:
     run = json.loads(fetch(page + "state")[1])["run"]["run"]
     asked = f"sheet?run={run}&trial=coreset%5Bmethod%3Drandom%5D%230"
