@@ -112,13 +112,15 @@ FIRST_LAYER = 18
 def convolutions(kind: str, width: int, shape: Shape) -> Net:
     """Cost parameters of the net `kind`, a key of CONVOLUTIONS, on images of this shape (channels, height, width). The time per
     image is a linear plus a quadratic term in the width. KeyError for another kind."""
-    layers, pixels = CONVOLUTIONS[kind], shape[1] * shape[2]
+    layers, pixels, large = CONVOLUTIONS[kind], shape[1] * shape[2], min(shape[1:]) >= 16
     weights = layers.weights * width**2
-    wide = width / 32 * (0.5 + width / 64)
-    flops = pixels * (layers.flops[min(shape[1:]) >= 16] * width**2 + FIRST_LAYER * shape[0] * width)
+    wide = width / 32 * (0.5 + width / 64) * (BEYOND_CACHE if large else 1.0)
+    flops = pixels * (layers.flops[large] * width**2 + FIRST_LAYER * shape[0] * width)
     return Net(layers.step + OPTIMIZED * weights, layers.seconds * pixels * wide, layers.kept * width * pixels, weights, flops)
 
 
+BEYOND_CACHE = 1.8
+"""Time for each pixel of an image of 16×16 or more, relative to one of 8×8: a batch of activations does not fit into the cache."""
 OPTIMIZED = 4e-9
 """Seconds to update one weight and its moving average."""
 
@@ -126,7 +128,7 @@ OPTIMIZED = 4e-9
 def dense(weights: float, units: float, step: float = 3e-4) -> Net:
     """Cost parameters of linear layers with `weights` weights and `units` activations in all. `step`: seconds of a training step
     that do not depend on the batch, without the update of the weights, which is added."""
-    return Net(step + OPTIMIZED * weights, 6.5e-11 * weights, 8 * units, weights, 2 * weights)
+    return Net(step + OPTIMIZED * weights, 1.1e-10 * weights, 8 * units, weights, 2 * weights)
 
 
 def classifier(kind: str, width: int, shape: Shape) -> Net:

@@ -87,8 +87,9 @@ def _computed(work: Work) -> Cost:
         case QueryGenerator(how=Denoiser() as how):
             passes = sum(PASSES[signal] for signal in work.signals) * (2 if work.base else 1)
             return how.priced(sizes(work.private)).answers(passes * _canaries(work.private.population)) + Cost(passes * 5e-4)
-        case QuerySet():
-            return Cost(0.06)
+        case QuerySet():  # a search for the nearest image of the set; its size is not known here: as many as private ones
+            images = images_of(work.private)
+            return Cost(0.06 + 1e-10 * images**2 * math.prod(work.private.population.dataset.shape))
         case AttackTrial():
             return Cost(0.3 + 0.09 * len(work.attacks) * len(work.population.groups) * work.resamples / 1000)
         case CompareTrials():

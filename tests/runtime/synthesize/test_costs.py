@@ -17,6 +17,7 @@ from compiler.language.base import Generator, Method
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.study import ARMS
 from compiler.plan.dag import Task
+from runtime import machine
 from runtime.data.cards import compile_with_files
 from runtime.data.formats import digits
 from runtime.execution.worker import TaskRequest, compute
@@ -130,7 +131,7 @@ def missed(folder: Path, size: Size, *methods: str, slack: float = 0.0) -> list[
         asked = {id: task for id, task in asked.items() if id in rest}
     runs = [dict(measured(asked, folder / f"store {turn}")) for turn in range(2)]  # the first also loads libraries
     took = {id: min(run[id] for run in runs) for id in asked}
-    said = {id: guess.cost(task.work).seconds for id, task in asked.items()}
+    said = {id: machine.pace() * guess.cost(task.work).seconds for id, task in asked.items()}
     return [
         f"{task.operation}, {task.address}: {said[id]:.3f} s said, {took[id]:.3f} s taken"
         for id, task in asked.items()
