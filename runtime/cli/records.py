@@ -301,6 +301,7 @@ def _find_task(query: Query, beginning: str) -> str:
 def _export(args: argparse.Namespace) -> int:
     from runtime.database.files import export, export_compatible
     from runtime.database.gather import SCORES
+    from runtime.database.read import query
 
     if not args.scores and not args.view and not args.compat and not args.membership:
         raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, --compat FILE, or --membership DIR")
@@ -311,6 +312,11 @@ def _export(args: argparse.Namespace) -> int:
         print(args.scores)
     if args.view:
         view, target = args.view
+        names = [
+            name for (name,) in query(args.db, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'")[1]
+        ]
+        if view.lower() not in map(str.lower, names):
+            raise SynthcError(f"no view is called {view!r}; {did_you_mean(view, names)}")
         export(args.db, f'FROM main."{view.replace(chr(34), "")}"', Path(target))
         print(target)
     if args.compat:

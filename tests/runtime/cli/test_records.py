@@ -69,7 +69,7 @@ def test_a_task_is_known_by_the_beginning_of_its_id_and_its_log_is_printed(tiny:
         (("logs", ""), "begins several tasks"),
         (("export",), "say what to export"),
         (("export", "--scores", "scores.xlsx"), "the ending should be one of .parquet, .csv, .json"),
-        (("export", "--view", "nothing", "x.csv"), "Table with name nothing does not exist"),
+        (("export", "--view", "comparisons", "x.csv"), "no view is called 'comparisons'; did you mean 'comparison'?"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_two(
