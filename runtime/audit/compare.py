@@ -170,8 +170,9 @@ def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -
 
 
 def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> ComparedPair:
-    """Effects and evidence of one pair, not judged yet; with a note, and without effects and evidence, where a figure cannot be
-    read. `other` None: `one` against zero. ValueError as of `ClaimSide.uncertain`."""
+    """Effects and evidence of one pair, not judged yet; without them, and with the reason as the note, where an effect cannot be
+    computed (`difference`, `_ratio`, `_correlation`). A correlation has a note in any case. `other` None: `one` against zero, or a
+    correlation; not for a ratio or dominance. ValueError as of `ClaimSide.uncertain`."""
     pair, margin = ComparedPair(one.index, other.index if other else None), work.margin
     match work.test:
         case "correlation":

@@ -116,11 +116,12 @@ def _fetch(args: argparse.Namespace) -> int:
 
 def _take_damaged_away(name: str) -> Path | None:
     """Read and record a set. The folder of its files if these are in order; None where it is absent or incomplete, or where files
-    are damaged or not the published ones and must be downloaded.
+    are damaged, cannot be read or are not the published ones and must be downloaded.
 
-    Such files (of sets of images in folders, the folders) are renamed to `FILE.damaged`, in place of an earlier one, which is
-    deleted, with a printed line on each; outside the data root they are left, since what is downloaded comes before them. OSError
-    where a file cannot be opened or renamed.
+    Such files (of sets of images in folders, the folders; all of the set where neither checksums nor the error tell which) are
+    renamed to `FILE.damaged`, in place of an earlier one, which is deleted, with a printed line on each; outside the data root they
+    are left, since what is downloaded comes before them. OSError where a file with a published checksum, or a folder of images,
+    cannot be opened, and where one cannot be renamed.
     """
     from compiler.data.records import data_root
     from compiler.language.datasets import CARDS

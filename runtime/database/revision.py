@@ -46,9 +46,10 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
     """Yield a connection whose database in use, attached as `published`, is a copy of `target` with the schema of this version, to
     be changed; when the block ends without an exception, the copy replaces `target` (of a link, the file that it leads to).
 
-    Without a `target`, it is a copy of the file `of`, or has no rows. TargetBusy when another process writes to `target` for longer
-    than `patience` seconds, or publishes to it for longer than LOCK_SECONDS. SynthcError when synthc did not make `target`, a newer
-    or too old one did, its folder is missing, or it cannot be written; and instead of any OSError or duckdb.Error in the block.
+    Without a `target`, it is a copy of the file `of`, or has no rows. SynthcWarning as of `upgrade`, for users' tables renamed.
+    TargetBusy when for longer than `patience` seconds another process writes to `target`, or a log beside it keeps it from being
+    opened, or when another publishes to it for longer than LOCK_SECONDS. SynthcError when synthc did not make `target`, a newer or
+    too old one did, its folder is missing, or it cannot be written; and instead of any OSError or duckdb.Error in the block.
     """
     target = Path(os.path.realpath(target))
     copy = target.with_name(f".{target.name}.{os.getpid()}.next")
