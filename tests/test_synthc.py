@@ -181,6 +181,7 @@ def test_a_wheel_in_an_empty_folder_runs_the_starter_beside_hostile_folders(
         assert done.returncode == 0, (words, done.stderr[-2000:])
 
 
+@pytest.mark.long
 def test_the_notebook_of_the_docs_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch) -> None:
     import nbclient
     import nbformat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from runtime.data.distances import Search, nearest
@@ -56,6 +57,7 @@ def test_a_first_pass_finds_nearest_rows_and_copies_whatever_noise_few_dimension
     assert (row[:, 0] == exact).all()
 
 
+@pytest.mark.long
 def test_a_search_for_more_images_holds_no_more_memory() -> None:
     # Reused buffers. Without them the C library leaves holes: 96 and 160 MiB in two of three runs.
     measure = """

@@ -108,9 +108,10 @@ def test_the_state_says_what_the_database_says(page: str, tiny: Done) -> None:
         ("COPY base.run TO '/tmp/out.csv'", "file system operations are disabled"),
         ("ATTACH '/tmp/other.duckdb'", "file system operations are disabled"),
         ("SET enable_external_access = true", "locked"),
-        (
+        pytest.param(
             "SELECT count(*) FROM range(100000) a, range(100000) b, range(100000) c WHERE a.range * b.range = c.range",
             "more than 10 seconds",
+            marks=pytest.mark.long,
         ),
         ("@no_such", "no question is called"),
         ("", "the query is empty"),
