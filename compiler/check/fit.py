@@ -104,7 +104,8 @@ def _depths(halvings: int) -> str:
 
 def least_of_class(point: Point) -> int:
     """Number of images that a private set has of every class, with near certainty: the expectation for the smallest class, without
-    canaries, minus four standard deviations, rounded down, at least 0. SynthcError and KeyError as for `card_of`."""
+    canaries, minus four standard deviations, rounded down, at least 0. Classes count as of equal size, but for users' files and the
+    sets of LEAST_SHARE. SynthcError and KeyError as for `card_of`."""
     audit, card, pool = point.audit, card_of(point.data), pool_size(point.data)
     fewest = LEAST_SHARE.get(point.data.name, 1 / card.classes) * card.samples
     if point.data.name == OWN and point.data.path is not None:

@@ -120,7 +120,7 @@ def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndar
 def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndarray], float]:
     """For the null control, a function of scores and membership (canary × shadow): 1 where a one-run bound of the target is above
     zero, by any of BOUNDS (see `_min_correct_guesses`), 0 where none is, NaN where none may be stated or the number of guesses is
-    not preset."""
+    not preset. Ties are broken by position, in `one_run` by lot: with ties it may differ from the bound."""
 
     def read(scores: np.ndarray, member: np.ndarray) -> float:
         there = ~np.isnan(scores[:, terms.target])

@@ -206,7 +206,8 @@ class AttackMetrics:
 
     def fits(self) -> Iterator[dict[str, Any]]:
         """As JSON, for each TPR and the AUC: the variance that refitting adds, on the scale SHARE or AREA; nothing where `refit` is
-        None. Claims read it, since they cannot refit the attack."""
+        None. It is 0 where it cannot be measured, as with more than MOST_REFITTED canaries. ValueError where all scores are NaN.
+        Claims read it, since they cannot refit the attack."""
         spreads = {tpr_name(fpr): (self._spread(self.drawn, fpr), SHARE) for fpr in self.terms.fpr}
         spreads["auc"] = self.drawn.spread(attrgetter("auc")), AREA
         for name, (spread, scale) in spreads.items() if self.refit is not None else ():

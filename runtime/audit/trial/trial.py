@@ -118,8 +118,8 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
 
 
 def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence[Answers], scope: Scope) -> list[Doubt]:
-    """Doubts about the data; SynthcError where final models give equal answers and any of them was made elsewhere: a user's file of
-    one model is given for several shadows."""
+    """Doubts about the data, and ValueError, as of `doubts_about`; SynthcError where final models give equal answers and any of
+    them was made elsewhere: a user's file of one model is given for several shadows."""
     found = list(doubts_about(answers, scope))
     elsewhere = any(inputs[f"final_model/{shadow}"].outcome["notes"].get("made_elsewhere") for shadow in range(work.shadows))
     for doubt in found:
