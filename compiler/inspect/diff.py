@@ -71,7 +71,8 @@ def diff(left: Plan, right: Plan) -> Difference:
             changes = () if same else tuple(_list_changes(planned, other)) or ("revision of an operation",)
             pairs.append(TrialPair(planned.trial.address, other.trial.address, changes))
     only_left = tuple(address for address in here if address not in matches)
-    only_right = tuple(address for address in there if address not in matches.values())
+    taken = set(matches.values())
+    only_right = tuple(address for address in there if address not in taken)
     return Difference(left, right, tuple(pairs), only_left, only_right)
 
 

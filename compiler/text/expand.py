@@ -23,7 +23,7 @@ class Coordinate:
     """The value of one grid in a trial."""
 
     path: tuple[str, ...]
-    """Names on the way to the grid."""
+    """Keys that lead from the top of the spec to the grid."""
     value: Value
     """The value; lists and mappings as text, such as `epsilon=8.0`: see `_label`."""
 

@@ -100,6 +100,7 @@ def one_run(
 
 
 def _both(canaries: int, share: float) -> tuple[int, int]:
-    """Equally many guesses on each side, `share` of the canaries rounded down; at least one."""
+    """How many canaries are guessed to be members and how many to be non-members: `share` of all on either side, rounded down, at
+    least one."""
     side = max(1, int(canaries * share))
     return side, side
