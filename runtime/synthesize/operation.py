@@ -155,4 +155,5 @@ def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Me
         note = "" if len(held) else "this shadow holds no canary of the group"
         yield Metric("canary_share_selected", found, n=len(held), note=note, canaries=group)
         by_row = used[rows].to(torch.float64).mean().item() / share if len(held) and share else None
+        note = note or ("" if share else "no image of the set comes from a private image")
         yield Metric("canary_enrichment", by_row, n=int(rows.sum()), note=note, canaries=group)

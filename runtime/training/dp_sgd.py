@@ -99,7 +99,7 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
     started, multiplicity = time.perf_counter(), mechanism.privacy.multiplicity
     net.to(training.device).train()
     examples, noise = Examples(training), training.stream("noise")
-    loss, half = classification_loss(net), training.autocast
+    loss, half = classification_loss(net, training.recipe.label_smoothing), training.autocast
     seen = torch.zeros((), dtype=torch.int64)
 
     def set_gradients(step: int, batch: Batch) -> Tensor:

@@ -19,13 +19,15 @@ def parameters_of(net: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in net.named_parameters()}
 
 
-def classification_loss(net: nn.Module) -> Loss:
+def classification_loss(net: nn.Module, label_smoothing: float = 0.0) -> Loss:
     """The function (weights by name, copies, label) → cross entropy of one sample, the mean over its augmented copies (copy × c × h
-    × w). The label is a class or a vector of probabilities."""
+    × w). The label is a class or a vector of probabilities; `label_smoothing` (0 to 1) is the share of it that all classes get
+    alike."""
 
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))
-        return F.cross_entropy(out.to(torch.promote_types(out.dtype, torch.float32)), label.expand(len(copies), *label.shape))
+        wide = out.to(torch.promote_types(out.dtype, torch.float32))
+        return F.cross_entropy(wide, label.expand(len(copies), *label.shape), label_smoothing=label_smoothing)
 
     return loss
 

@@ -63,4 +63,5 @@ def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
         held, right = member[span], said[span].argmax(1) == group.labels
         for side, of in (("in", held), ("out", ~held)):
             share = right[of].to(torch.float64).mean().item() if of.any() else None
-            yield Metric(f"canary_accuracy_{side}", share, n=int(of.sum()), canaries=group.name)
+            note = "" if of.any() else f"this shadow trains on {'no' if side == 'in' else 'every'} canary of the group"
+            yield Metric(f"canary_accuracy_{side}", share, n=int(of.sum()), note=note, canaries=group.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -19,8 +20,9 @@ from compiler.work.operations import Dataset, Population, Private, Synthesize
 from runtime.data.population.roles import private_set
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.operation import function_of, perform
+from runtime.synthesize.operation import function_of, perform, selection
 from runtime.synthesize.release import Setting
+from runtime.training.scoring import canary_accuracy
 from tests.artifacts import artifact
 
 CPU = torch.device("cpu")
@@ -78,6 +80,18 @@ def test_the_share_of_canaries_chosen_is_counted_by_canary_and_the_enrichment_by
     share = value(product.metrics, "share_selected")
     assert share is not None
     assert value(product.metrics, "canary_enrichment", "twins") == pytest.approx(kept / share)
+
+
+def test_a_share_that_cannot_be_computed_says_why() -> None:
+    data = private_set(private())
+    unrelated = list(selection(torch.full((30,), -1), data, private()))
+    assert all(metric.note for metric in unrelated if metric.value is None)
+    assert any(metric.name == "canary_enrichment" and metric.value is None for metric in unrelated)
+    one = (("single", CanaryGroup(kind="clean", count=1)),)
+    alone = replace(private(), population=replace(private().population, groups=one))
+    sides = list(canary_accuracy(torch.zeros(1, 10), alone))
+    assert [bool(metric.note) for metric in sides] == [metric.value is None for metric in sides]
+    assert sum(metric.value is None for metric in sides) == 1
 
 
 def test_a_choice_that_is_blind_to_canaries_shows_no_enrichment() -> None:

@@ -232,6 +232,18 @@ def test_sums_are_divided_by_the_expected_batch_and_not_by_the_drawn_one() -> No
     assert moved(300) == pytest.approx(moved(600) / 2, rel=1e-3)
 
 
+def test_labels_are_smoothed_as_the_recipe_says_and_as_sgd_smooths_them() -> None:
+    net = nets.build(RECIPE, CARD, rng())
+    x, y = torch.randn(5, *CARD.shape, generator=rng(1)), torch.arange(5)
+    _, losses = gradients.per_sample_gradients(gradients.classification_loss(net, 0.3), gradients.parameters_of(net), x[:, None], y)
+    assert torch.allclose(losses, F.cross_entropy(net(x), y, reduction="none", label_smoothing=0.3), atol=1e-6)
+    data = digits.read()[0][torch.arange(60)]
+    nets_of = [nets.build(RECIPE, CARD, Seeds(0, 0, 0)("test/init")) for _ in range(2)]
+    for smoothing, other in zip((0.0, 0.3), nets_of, strict=True):
+        train(other, data, RECIPE.model_copy(update={"label_smoothing": smoothing}), noise=0.0)
+    assert not torch.equal(nets_of[0].head.weight, nets_of[1].head.weight)
+
+
 def test_batch_norm_is_refused() -> None:
     recipe = RECIPE.model_copy(update={"norm": "batch"})
     data = digits.read()[0][torch.arange(10)]
