@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from os.path import isdir, isfile
 from pathlib import Path
 
 from compiler.data.files import WHOLE_NUMBERS, array_called, card_of, check_grey, contents
@@ -55,16 +56,16 @@ def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[D
     if not isinstance(arm, ImportedSets | ImportedLogits):
         return
     at = tree.nearest("arm", "path")
-    if not Path(arm.path).is_dir():
+    if not isdir(arm.path):  # Path.is_dir raises an error for a name that is too long
         hint = "`synthc export --membership` says what each shadow trains on; the path is relative to the spec"
         yield Diagnostic("imported", at, f"there is no folder {arm.path}", hint)
         return
     files = [file_of(arm.path, replicate, shadow) for replicate in range(replicates) for shadow in range(point.audit.shadows)]
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not isfile(file)]
     if missing:
         what = f"{len(missing)} of {len(files)} files are missing, the first is {missing[0].name}"
         yield Diagnostic("imported", at, what, "each shadow of each replicate needs its own, named as the membership names it")
-    wrong = [complaint for file in files if file.is_file() and (complaint := _wrong(file, point))]
+    wrong = [complaint for file in files if isfile(file) and (complaint := _wrong(file, point))]
     for complaint in wrong[:MAX_FAULTS_SHOWN]:
         yield Diagnostic("imported", at, complaint)
     if len(wrong) > MAX_FAULTS_SHOWN:
@@ -161,6 +162,8 @@ def _judge_seconds(seconds: Array | None) -> None:
     """SynthcError unless the array, if there is one, is one finite number from 0 on."""
     if seconds is None:
         return
+    if seconds.dtype[1] not in "biuf":
+        raise SynthcError(f"seconds are of type {seconds.dtype}; one number from 0 on is wanted, or none at all")
     if math.prod(seconds.shape) != 1 or not seconds.finite or (seconds.lowest is not None and seconds.lowest < 0):
         found = seconds.shape if math.prod(seconds.shape) != 1 else f"{seconds.lowest:g}" if seconds.finite else "not finite"
         raise SynthcError(f"seconds are {found}; one number from 0 on is wanted, or none at all")

@@ -35,15 +35,17 @@ def notices(plan: Plan) -> list[str]:
 def _scales(plan: Plan) -> Iterator[str]:
     """A sentence for each imported arm with float images outside 0 to 1, with their range over all files that have a valid
     record."""
-    arms = {trial.trial.arm_name: trial.trial.point.arm for trial in plan.trials}
-    for name, arm in arms.items():
-        if isinstance(arm, ImportedSets):
-            records = filter(None, (record_of(str(file)) for file in sorted(Path(arm.path).glob("*.npz"))))
-            found = [record.arrays["images"] for record in records if "images" in record.arrays]
-            levels = [level for of in found if of.dtype != "|u1" for level in (of.lowest, of.highest) if level is not None]
-            if levels and (min(levels) < 0 or max(levels) > 1):
-                what = f"{name}: its images go from {min(levels):.3g} to {max(levels):.3g}, where black is 0 and white is 1"
-                yield f"{what}; learned images may, but of a generator that ends in tanh save (images + 1) / 2"
+    folders: dict[str, set[str]] = {}  # several where `path` is a grid
+    for trial in plan.trials:
+        if isinstance(arm := trial.trial.point.arm, ImportedSets):
+            folders.setdefault(trial.trial.arm_name, set()).add(arm.path)
+    for name, paths in folders.items():
+        files = sorted(str(file) for path in paths for file in Path(path).glob("*.npz"))
+        found = [record.arrays["images"] for record in filter(None, map(record_of, files)) if "images" in record.arrays]
+        levels = [level for of in found if of.dtype != "|u1" for level in (of.lowest, of.highest) if level is not None]
+        if levels and (min(levels) < 0 or max(levels) > 1):
+            what = f"{name}: its images go from {min(levels):.3g} to {max(levels):.3g}, where black is 0 and white is 1"
+            yield f"{what}; learned images may, but of a generator that ends in tanh save (images + 1) / 2"
 
 
 def _known_sets(plan: Plan) -> list[str]:

@@ -326,6 +326,7 @@ WRONG: dict[str, tuple[str, Change]] = {
     "origins hold -2": ("sets", lambda held: held | {"origins": held["origins"] * 0 - 2}),
     "seconds are -1": ("logits", lambda held: held | {"seconds": np.array(-1.0)}),
     "seconds are not finite; one number from 0 on is wanted": ("logits", lambda held: held | {"seconds": np.array(np.nan)}),
+    "seconds are of type <U4": ("logits", lambda held: held | {"seconds": np.array("soon")}),
     "seconds are (2,)": ("logits", lambda held: held | {"seconds": np.array([1.0, 2.0])}),
     "logits have entries that are no finite numbers; did this model diverge?": (
         "logits",
@@ -373,6 +374,25 @@ def test_images_that_leave_the_range_from_black_to_white_are_told_with_it(
         np.savez(file, **(held | {"images": held["images"] / 255 * (high - low) + low}))
         assert main(["check", str(spec)]) == 0
     assert f"sets: its images go from {low:g} to {high:g}, where black is 0 and white is 1" in capsys.readouterr().err
+
+
+def test_every_folder_of_a_grid_is_looked_at_for_such_images(
+    elsewhere: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with copied(elsewhere, tmp_path) as spec:
+        shutil.copytree(tmp_path / "sets", tmp_path / "again")
+        file = tmp_path / "sets" / file_name(0, 2)
+        held = numbers(file)
+        np.savez(file, **(held | {"images": held["images"] / 127.5 - 1}))
+        spec.write_text(spec.read_text().replace("path: sets", "path: {grid: [sets, again]}"))
+        assert main(["check", str(spec)]) == 0
+    assert "sets: its images go from -1 to 1" in capsys.readouterr().err
+
+
+def test_a_path_that_no_system_takes_is_told_with_its_place(elsewhere: Done, tmp_path: Path) -> None:
+    with copied(elsewhere, tmp_path) as spec:
+        spec.write_text(spec.read_text().replace("path: sets", f"path: {'x' * 300}"))
+        assert complaints(spec).startswith("study.yaml:24:50: there is no folder ")
 
 
 def test_missing_and_broken_files_are_counted_and_named(elsewhere: Done, tmp_path: Path) -> None:
