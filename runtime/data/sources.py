@@ -44,8 +44,8 @@ class Loaded:
 def load(dataset: Dataset) -> Loaded:
     """The images of `dataset`: the pool after its subset is taken, and the official test split (None without one), both resized.
     Arrays that are decoded from the files of a known set are also written (`_decoded`). SynthcError if the images are missing,
-    broken, or differ from those for which the study was compiled, and for an unknown name; ValueError and ImportError for a
-    plug-in's set, as of `plugin.read`. Cached and shared by callers: do not write into it."""
+    broken, or differ from those for which the study was compiled, for an unknown name, and as of `plugin.read`. Cached and shared
+    by callers: do not write into it."""
     pool, test = _read(dataset)
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]

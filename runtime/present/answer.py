@@ -237,7 +237,8 @@ def _compare(claim: Row, left: str, right: str) -> str:
     effect, low, high = claim["effect"], claim["low"], claim["high"]
     figure = str(claim.get("decided_by") or claim["metric"])
     if claim["test"] == "correlation":
-        return f"{left}: rank correlation {effect:.2f} {format_span(low, high, '.2f')}".replace("-", "−")
+        figures = f"{effect:.2f} {format_span(low, high, '.2f')}".replace("-", "−")
+        return f"{left}: rank correlation {figures}"
     if claim["test"] == "ratio" or figure == "cost":  # of a dominance
         what = "the counted work" if figure in ("cost", "flops") else figure.replace("_", " ")
         return f"{left} has {effect:.2f} times {format_span(low, high, '.2f')} {what} of {right}"

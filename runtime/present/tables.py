@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from compiler.errors import plural
@@ -165,7 +166,8 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null
     four significant ones elsewhere. A `Best` is bold in markdown and html."""
     match how:
         case "json":
-            return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
+            names = _distinct(columns)
+            return json.dumps([dict(zip(names, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
         case "csv":
             out = io.StringIO()
             csv.writer(out, lineterminator="\n").writerows([map(_csv, row) for row in (columns, *rows)])
@@ -180,6 +182,15 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null
             inner = "\n".join(f"<tr>{line}</tr>" for line in body)
             return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{inner}\n</tbody>\n</table>"
     return _align(columns, rows, null)
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """The names, a repeated one with the first free number behind it, as DuckDB numbers them: a, a_1."""
+    names: list[str] = []
+    for column in columns:
+        numbered = (f"{column}_{number}" if number else column for number in count())
+        names.append(next(name for name in numbered if name not in names and (name == column or name not in columns)))
+    return names
 
 
 def _plain(value: Any) -> Any:
@@ -258,6 +269,8 @@ def _split(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
     blocks: list[list[int]] = [[]]
     for at, width in enumerate(widths):
         block = blocks[-1]
+        if block[:1] == [key] and at == key:
+            continue  # it is the first of this block already
         if len(block) > (block[:1] == [key]) and sum(widths[other] + 2 for other in block) + width > room:
             blocks.append([key] if at != key else [])
         blocks[-1].append(at)

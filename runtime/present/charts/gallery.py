@@ -59,7 +59,7 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
     the task, and the pairs of the attack `answer` (id) added.
 
     The store is only read, and nothing in it is unpickled. ValueError for an id that is none; with `with_private` also SynthcError
-    where the private data set is missing, broken or changed (ValueError for a plug-in's).
+    where the private data set is missing, broken or changed.
     """
     folder = folder_of(store, task)
     arrays = _load(folder / "set.safetensors", "images", "labels")

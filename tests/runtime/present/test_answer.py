@@ -99,6 +99,9 @@ def test_a_claim_is_a_sentence_with_sides_units_and_interval() -> None:
     assert said(test="ratio", metric="flops") == "dm real has 0.20 times (0.10 to 0.30) the counted work of dm noise"
     assert said(metric="flops", effect=-2e9, low=-3e9, high=-1e9) == "dm real: flops lower by 2e+09 (1e+09 to 3e+09) than dm noise"
     assert said(test="correlation", metric="lira", low=None).endswith("rank correlation 0.20 (no interval)")
+    named = state_claim(claim(0, test="correlation", metric="lira", effect=-0.2), [pair], {"a#0": "lr=1e-05"})
+    assert "1e-05" in named
+    assert "−0.20" in named
     assert said(effect=None, low=None, high=None) == "not resolvable"
     assert said(effect=None, low=None, high=None, compared=0) == "not tested yet"
     assert "of each of 5 pairs of trials; this one decides" in said(compared=5)

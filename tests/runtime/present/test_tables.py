@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -120,6 +122,19 @@ def test_on_a_narrow_terminal_columns_go_on_in_blocks_that_name_their_rows(monke
     assert [figure for figures in of_one for figure in figures] == [*map(str, range(1000, 1008))]
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
     assert len(tables.render(columns, rows, "table").splitlines()) == 5  # for programs a row stays one line
+
+
+@pytest.mark.parametrize("key", range(5))
+def test_every_block_of_columns_names_its_rows_once_and_no_column_is_lost(key: int) -> None:
+    for widths in itertools.product((5, 30), repeat=5):
+        first, *others = tables._split(widths, key, 66)
+        assert all(block[0] == key and block.count(key) == 1 for block in others)
+        assert {at for block in (first, *others) for at in block} == set(range(5))
+        assert len(first) == len(set(first))
+
+
+def test_columns_of_one_name_are_all_in_json() -> None:
+    assert json.loads(tables.render(["a", "a", "a_1", "b"], [[1, 2, 3, 4]], "json")) == [{"a": 1, "a_2": 2, "a_1": 3, "b": 4}]
 
 
 def test_the_best_of_a_column_is_marked_only_where_no_other_interval_reaches_it() -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
-from compiler.errors import SpecError
+from compiler.errors import SpecError, SynthcError
 from compiler.inspect.explain import find_tasks
 from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
@@ -423,7 +423,7 @@ def test_scores_that_are_none_are_an_error_that_names_the_package(
 def test_images_that_are_not_what_their_card_says_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     how: Any = SimpleNamespace(name="mine:d", compute="nowhere", path=None)
     monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(read=lambda how: (PRIVATE, None)))
-    with pytest.raises(ValueError, match="mine:d: its pool has 6 images, its card says 1797"):
+    with pytest.raises(SynthcError, match="mine:d: its pool has 6 images, its card says 1797"):
         read(how, CARDS["digits"])
-    with pytest.raises(ValueError, match=r"its images have the digest [0-9a-f]{16}, its card says 0123456789abcdef"):
+    with pytest.raises(SynthcError, match=r"its images have the digest [0-9a-f]{16}, its card says 0123456789abcdef"):
         read(how, replace(CARDS["digits"], samples=6, digest="0123456789abcdef"))
