@@ -195,6 +195,8 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
     stratum = selector.get("stratum")
     if stratum is not None and stratum not in get_args(Stratum):
         return "stratum", f"no stratum is called {stratum!r}", did_you_mean(stratum, get_args(Stratum))
+    if stratum is not None and claim.test == "correlation":
+        return "stratum", "a correlation of two attacks is over all members", "leave `stratum` out"
     if stratum in ("used", "unused") and not _has_origins(trial):
         what = f"{trial.address} makes no set from single private images, so none is used or unused"
         return "stratum", what, "those strata are for coresets, `init: real` and sdedit"
@@ -271,9 +273,13 @@ def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
     if claim.test == "correlation":
         for field in ("metric", "against"):
             for trial in chosen or trials:
-                attacks = {attack.attack for attack in trial.point.audit.attacks}
-                if (attack := getattr(claim, field)) not in attacks:
-                    yield (field,), f"no attack of the audit is called {attack!r}", did_you_mean(attack, attacks)
+                read = {attack.attack: attack.reads for attack in trial.point.audit.attacks}
+                if (attack := getattr(claim, field)) not in read:
+                    yield (field,), f"no attack of the audit is called {attack!r}", did_you_mean(attack, set(read))
+                    break
+                if not any(has_release(trial.point.arm, level) for level in read[attack]):
+                    what = f"{trial.address} is not attacked by {attack}"
+                    yield (field,), what, f"it reads {' or '.join(read[attack])}, which that arm does not have"
                     break
     elif rate:
         for trial in chosen or trials:

@@ -148,7 +148,7 @@ def _check_headline(point: Point) -> Iterator[Problem]:
         hint = did_you_mean(headline.canaries, audit.canaries)
         yield "headline", (*path, "canaries"), f"no canaries are called {headline.canaries!r}", hint
     for place, fpr in enumerate(audit.fpr):
-        if fpr in audit.fpr[:place]:
+        if f"{fpr:g}" in {f"{before:g}" for before in audit.fpr[:place]}:  # figures are named by six digits of the rate
             yield "fpr", ("audit", "fpr", place), f"the false-positive rate {fpr:g} is there twice", "drop one of them"
     if headline.fpr not in audit.fpr:
         hint = f"`audit.fpr` has: {', '.join(f'{fpr:g}' for fpr in audit.fpr)}"

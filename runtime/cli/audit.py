@@ -133,12 +133,13 @@ def _settings(args: argparse.Namespace) -> AuditSettings:
     _one_of("--thresholds", args.thresholds, STRATEGIES)
     _one_of("--interval", args.interval, ("canaries", "two_way"))
     rates = tuple(args.fpr or AuditSettings.fpr)
-    read: dict[float, str] = {}
+    read: dict[str, str] = {}
     for text in rates:
         rate = _number("--fpr", text, 0, 1, "a rate between 0 and 1, such as 0.01")
-        if rate in read:
-            raise SynthcError(f"--fpr {read[rate]} --fpr {text}: one rate twice; drop one of them")
-        read[rate] = text
+        name = f"{rate:g}"  # as the metrics are called
+        if name in read:
+            raise SynthcError(f"--fpr {read[name]} --fpr {text}: one rate twice; drop one of them")
+        read[name] = text
     for name in args.attack or ():
         if args.attack.count(name) > 1:
             raise SynthcError(f"--attack {name}: it is named twice; drop one of them")

@@ -559,6 +559,7 @@ def test_where_a_share_of_infinite_scores_leaves_no_threshold_nobody_is_called_a
     (GOOD, ["--fpr", "nan"], "--fpr nan:"),
     (GOOD, ["--fpr=-0.1"], "--fpr -0.1:"),
     (GOOD, ["--fpr", "1%"], "--fpr 1%:"),
+    (GOOD, ["--fpr", "0.01", "--fpr", "0.010000001"], "one rate twice"),
     (GOOD, ["--design", "pair"], "--design pair: did you mean 'pairs'?"),
     ({name: value[:3] for name, value in SCORES.items()}, ["--design", "pairs"], "3 shadows are an odd number"),
     (UNPAIRED, ["--design", "pairs"], "hold sample 2"),
