@@ -50,7 +50,7 @@ def digest_of_file(path: Path) -> str:
 def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[Diagnostic]:
     """Diagnostics for the missing folder, or for missing or wrong files, of an imported arm, at the location of its `path`: one for
     all missing files, one for each of the first MAX_FAULTS_SHOWN wrong ones and one that counts the rest. Yields none for other
-    arms. SynthcError and KeyError as for `card_of`."""
+    arms. SynthcError and KeyError as for `card_of`; OSError where the folder or a file in it cannot be looked up."""
     arm = point.arm
     if not isinstance(arm, ImportedSets | ImportedLogits):
         return
@@ -72,7 +72,7 @@ def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[D
 
 
 def _wrong(file: Path, point: Point) -> str | None:
-    """What is wrong with one file; None if it can be imported."""
+    """Name of the file and what is wrong with it; None if it can be imported. SynthcError and KeyError as for `card_of`."""
     card = card_of(point.data)
     try:
         arrays = contents(file).arrays
@@ -158,7 +158,8 @@ def _judge_scale(images: Array) -> None:
 
 
 def _judge_seconds(seconds: Array | None) -> None:
-    """SynthcError unless the array, if there is one, is one finite number from 0 on."""
+    """SynthcError unless the array, if there is one, has one element, which is finite and from 0 on; the value of an element that
+    is no number is not looked at."""
     if seconds is None:
         return
     if math.prod(seconds.shape) != 1 or not seconds.finite or (seconds.lowest is not None and seconds.lowest < 0):

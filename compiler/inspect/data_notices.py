@@ -33,8 +33,8 @@ def notices(plan: Plan) -> list[str]:
 
 
 def _scales(plan: Plan) -> Iterator[str]:
-    """A sentence for each imported arm with float images outside 0 to 1, with their range over all files that have a valid
-    record."""
+    """A sentence for each imported arm with float images outside 0 to 1, with their range over all files that have a valid record;
+    of an arm with a grid of folders only the last is looked at."""
     arms = {trial.trial.arm_name: trial.trial.point.arm for trial in plan.trials}
     for name, arm in arms.items():
         if isinstance(arm, ImportedSets):

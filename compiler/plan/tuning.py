@@ -46,7 +46,7 @@ def tune(tree: Mapping) -> Tuning:
     """Compile the tries of a composed study, without its lints, claims, charts and the arms that `tune:` does not name; the try
     number i, counted over all arms from 0, is the arm `ARM.i` of the plan. SpecError for a study that is not valid, itself or with
     the tries as its arms, without `tune:` or without validation images, for unknown arms, for tries that are no mapping, and where
-    arms have unequal numbers of tries. SynthcError as for `lower`."""
+    arms have unequal numbers of tries. SynthcError as for `lower`, OSError as for `check`."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
