@@ -140,9 +140,10 @@ def run(
     """Run the tasks of a study that are not done, publish the results to `db`, draw the charts that the study declares, and open
     the results. Progress is printed on standard error.
 
-    `sets` replaces values, such as {"audit.shadows": 32}; `only` and `force` are as on the command line; `store` is by default
-    `.synthc` beside `db`; `engine` is `ray` or `inline` (this process). RuntimeWarning if tasks failed (those that do not need them
-    are computed), or if the study's policy is closed.
+    `sets` replaces values by ones that JSON can hold (else TypeError), such as {"audit.shadows": 32}; `only` and `force` are as on
+    the command line; `store` is by default `.synthc` beside `db`; `engine` is `ray` with so many `workers` (None: one per core, or
+    as many as fit on the GPUs), or `inline` (this process). RuntimeWarning if tasks failed, now or in an earlier run (those that do
+    not need them are computed), or if the study's policy is closed.
 
     SpecError for a study that is not valid, and where `only` selects no trial; SynthcError for what else ends the run.
     KeyboardInterrupt if the user interrupts: the first time after running tasks have finished, a second time at once. While tasks
@@ -174,7 +175,7 @@ def open(db: AnyPath = DATABASE, *, store: AnyPath | None = None) -> Results:
 
 
 class Results:
-    """A snapshot of a published database: `open` again to see what is published later.
+    """A snapshot of a published database: `open` again to see what is published later; only `gallery` and `report` read it anew.
 
     Every view of the database is an attribute: a DuckDB relation, which prints as a table and has `.df()` (pandas), `.pl()`
     (polars), `.arrow()`, `.fetchall()` and `.filter("arm = 'dm'")`; AttributeError for other names. Views have the rows of all
@@ -241,8 +242,8 @@ class Results:
         return relation(self._connection, question(query[1:]).text if query.startswith("@") else query)
 
     def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
-        """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it. `theme`
-        is `screen` or `paper`. Several studies are drawn below each other; without rows, the chart says so.
+        """The chart `name` as an Altair chart, of the rows of its query that satisfy the SQL condition `where`. A notebook displays
+        it. `theme` is `screen` or `paper`. Several studies are drawn below each other; without rows, the chart says so.
 
         SynthcError for an unknown name or theme, a condition that fails, and for more studies than one picture may hold.
         Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled, for the
@@ -277,8 +278,9 @@ class Results:
         """Trial → a sheet of the synthetic images of its shadow 0, as a Pillow image. Trials whose set is not in the store are left
         out; without `with_private_images` also those whose set is, or began as, private images, or may be.
 
-        `study` and `profile` ("" for none) choose among several in the database; SynthcError if several are left, or a name is
-        unknown; further errors as of `make_sheet`. {} for a database without runs.
+        `study` and `profile` ("" for none) choose among several in the database; SynthcError if several are left, a name is
+        unknown, or private images are wanted and their data set is missing or changed (ValueError for a plug-in's). {} for a
+        database without runs.
 
         >>> sorted(results.gallery(with_private_images=True))
         ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
@@ -297,7 +299,8 @@ class Results:
     ) -> Path:
         """Write the report of a study as one HTML page that works without a network, over an older file, and return its path.
         Without `with_private_images` no private images are shown. `study` and `profile` ("" for none) choose among several in the
-        database; SynthcError if they do not choose one, or the page cannot be written; further errors as of `make_sheet`.
+        database; SynthcError if they do not choose one, the page cannot be written, or private images are wanted and their data set
+        is missing or changed (ValueError for a plug-in's).
 
         >>> results.report("report.html").name
         'report.html'
@@ -422,9 +425,9 @@ def judge(
     the set is measured; `public`: those on which features are trained (None: drawn shapes). `policy`: a file, or its conditions;
     None for the default of `synthc judge`. With `page` a page is written, with `db` the result stored and published.
 
-    A closed policy raises no error: `json["verdict"]` is open, closed or cannot tell. SpecError for a policy that is not valid,
-    SynthcError for such sets or options, and where the page or the database cannot be written; OSError where a file of the store
-    cannot be written; Diverged where the loss of a training is not finite.
+    A closed policy raises no error: `json["verdict"]` is open, closed or cannot tell. Progress is printed on standard error.
+    SpecError for a policy that is not valid, SynthcError for such sets or options, where the loss of a training is not finite, and
+    where the page or the database cannot be written; OSError where a file of the store cannot be written.
 
     >>> import numpy
     >>> from sklearn.datasets import load_digits

@@ -18,7 +18,7 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
 
     SpecError with the mistakes, each with its location: those of reading and composing alone if there are any, else those that
     `check` finds, among them users' files without a valid record; for a study without mistakes, with every lint of severity error
-    that it does not silence. SynthcError or OSError where a user's model folder cannot be read.
+    that it does not silence. SynthcError where a file of a user's model folder cannot be read.
     """
     return compile_tree(compose(path, profile, sets), profile)
 

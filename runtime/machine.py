@@ -115,7 +115,7 @@ def versions(*further: str) -> dict[str, str]:
 @functools.cache
 def source_digest() -> str:
     """Digest of paths and contents of the `.py` files of `compiler` and `runtime`, sixteen hexadecimal digits, computed once per
-    process. It enters no task's id, so a change makes no task run again."""
+    process. It enters no task's id, so a change makes no done task run again; one that failed may."""
     digest = blake2b(digest_size=8)
     for path in sorted([*ROOT.glob("compiler/**/*.py"), *ROOT.glob("runtime/**/*.py")]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -22,8 +22,8 @@ class Metric:
 
     `low` and `high` are the ends of an interval (95 % unless an audit has another confidence), None where there is none, as with
     one observation; `n` counts the independent units behind the value (shadows, canaries, images: see the metric's name in the
-    README). `value` is None when it is not resolvable, and then `note` says why. `canaries`, `attack`, `variant` and `release` are
-    the coordinates of attack metrics and stay empty elsewhere.
+    README). `value` is None when it is not resolvable, and then `note` says why. `canaries` names a group of canaries;
+    `attack`, `variant` and `release` are further coordinates of attack metrics. Each is "" where it does not apply.
     """
 
     name: str
@@ -101,13 +101,13 @@ class Outcome:
         return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": provenance}
 
     def attempt_json(self) -> dict[str, Any]:
-        """The content of `attempt.json`: how the attempt ended, without its results."""
+        """The content of `attempt.json`: that of `to_json` without `metrics`, `notes` and `files`."""
         return {name: value for name, value in self.to_json().items() if name not in ("metrics", "notes", "files")}
 
 
 class Diverged(ArithmeticError):
-    """Raised where a training diverged: its loss, weights, features or images are not finite, or learned images exceed the accepted
-    grey levels. The task fails, with the error kind `diverged`, and is not retried."""
+    """Raised where a training diverged: its loss, its weights or what they give (features, scores, images) are not finite, or
+    learned images exceed the accepted grey levels. The task fails, with the error kind `diverged`, and is not retried."""
 
 
 class Stopped(KeyboardInterrupt):

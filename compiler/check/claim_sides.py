@@ -266,7 +266,7 @@ def _find_other(trials: Sequence[Trial], value: Callable[[Trial], object]) -> tu
 def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
     """Problems of a claim's metric, at most one for each of its fields: a name that is no metric; an FPR, an attack of a
     correlation (`metric` or `against`) or a share of selected canaries that a selected trial lacks. Where no trial is selected, FPR
-    and attacks are looked for in all trials."""
+    and attacks are looked for in all trials. FPRs are compared as text, in the form `0.01`."""
     path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
     chosen = [trial for side in _select_sides(claim, trials).values() for trial in side]

@@ -73,7 +73,7 @@ def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[D
 
 
 def _wrong(file: Path, point: Point) -> str | None:
-    """What is wrong with one file; None if it can be imported."""
+    """Name of the file and what is wrong with it; None if it can be imported. SynthcError and KeyError as for `card_of`."""
     card = card_of(point.data)
     try:
         arrays = contents(file).arrays
@@ -159,7 +159,7 @@ def _judge_scale(images: Array) -> None:
 
 
 def _judge_seconds(seconds: Array | None) -> None:
-    """SynthcError unless the array, if there is one, is one finite number from 0 on."""
+    """SynthcError unless the array, if there is one, has one element, a finite number from 0 on."""
     if seconds is None:
         return
     if seconds.dtype[1] not in "biuf":

@@ -32,8 +32,8 @@ SECMI_LEVELS = 12
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
-    """Diagnostics for a well-formed grid point: problems of its data sets, or, without these, all others. `tree` has the locations.
-    OSError as for `faults_of_folder`."""
+    """Diagnostics for a well-formed grid point: problems of its data sets, or, without these, all others. `tree` has the
+    locations."""
     # Nothing else can be checked where the data set is unknown.
     problems = list(_check_data_sets(point)) or [problem for rule in RULES for problem in rule(point)]
     return [Diagnostic(code, tree.nearest(*path), what, hint) for code, path, what, hint in problems]
@@ -259,7 +259,7 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
 def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
     """Problems of a latent denoiser: images of four channels; with a user's model folder, class names that are not as many as the
     classes, faults of the folder, a resolution that is no multiple of 8; without one, images that are not square or whose sides are
-    no multiples of 8. OSError as for `faults_of_folder`."""
+    no multiples of 8."""
     card, path = card_of(point.data), ("arm", "denoiser")
     field: tuple[str, ...] = ("net",)
     if card.shape[0] == 4:

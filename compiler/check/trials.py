@@ -53,7 +53,7 @@ class Checked:
 def check(tree: Mapping, imported: bool = True) -> Checked:
     """Check a composed study; SpecError with all errors that are found. A grid point is checked as a whole only if its fields and
     the study's header are valid, claims and charts against the trials only if nothing in header, arms and grid points is wrong.
-    Lints are not applied. OSError for what cannot be read in a user's model folder.
+    Lints are not applied.
 
     `imported`: whether the files of imported arms are checked; False before they are made.
     """
@@ -68,8 +68,7 @@ def check(tree: Mapping, imported: bool = True) -> Checked:
 
 def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None, list[Trial]]]:
     """The header (None if it is not valid), and the trials of all grid points whose fields are valid: none without a header. Yields
-    the diagnostics of header, fields, arms and grid points, and one for more than MAX_MODELS models. OSError as for
-    `check_sense`."""
+    the diagnostics of header, fields, arms and grid points, and one for more than MAX_MODELS models."""
     header = yield from _check_header(tree)
     yield from _check_fields(tree)
     arms = yield from _check_arms(tree)

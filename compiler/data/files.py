@@ -33,9 +33,9 @@ WHOLE_NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 
 
 def card_of(data: Data) -> Card:
-    """The card of the data set that `data:` names: of a known set, a plug-in, or the record of a user's files. SynthcError for
-    files without a path, missing, not read yet, changed since, broken or not valid, and for a plug-in whose card is not valid;
-    KeyError for an unknown name."""
+    """The card of the data set that `data:` names: of a known set, a plug-in, or the record of a user's files, whose path is
+    absolute (see `anchored`). SynthcError for files without a path, missing, not read yet, changed since, broken or not valid, and
+    for a plug-in whose card is not valid; KeyError for an unknown name."""
     if isinstance(data, PluginData):
         return checked_card(data)
     if data.name != OWN:
@@ -302,9 +302,9 @@ def file_digest(path: Path) -> str:
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
     """Images and labels of pool and test split, as by `by_class`: `<class>/*.png`, or `train/<class>/*.png` and
-    `test/<class>/*.png`, where the two may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters; a `train` that
-    holds anything but folders is a class. The second is [] without a test split. SynthcError for other layouts, as for `by_class`,
-    and where the splits have different classes."""
+    `test/<class>/*.png`, where the two may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters, and files beside
+    them are ignored; a `train` that holds anything but folders is a class. The second is [] without a test split. SynthcError for
+    other layouts, as for `by_class`, and where the splits have different classes."""
     folders = [entry for entry in _entries(folder, folder) if entry.is_dir()]
     trains = [of for of in folders if of.name.lower() in TRAIN_NAMES and all(entry.is_dir() for entry in _entries(of, folder))]
     if not trains:  # a class may be called train

@@ -129,8 +129,8 @@ def _is_whole(file: Path) -> bool:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """Digest of names and content of the .json, .txt and .safetensors files at any depth of a folder: sixteen hexadecimal digits.
-    SynthcError for one that cannot be read, such as a link that leads nowhere."""
+    """Digest of names and content of the .json, .txt and .safetensors files at any depth of a folder: sixteen hexadecimal digits. A
+    missing folder counts as empty. SynthcError for a file that cannot be read, such as a link that leads nowhere."""
     files = sorted(file for kind in ("*.json", "*.safetensors", "*.txt") for file in folder.rglob(kind))
     whole = blake2b(digest_size=8)
     for file in files:

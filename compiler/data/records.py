@@ -81,7 +81,7 @@ unwritten: dict[str, Record] = {}
 
 def data_root() -> Path:
     """Folder of data sets: `$SYNTHC_DATA`, else `synthc/data` in `$XDG_CACHE_HOME`, else `~/.cache/synthc/data`. It need not
-    exist."""
+    exist or be absolute."""
     return Path(os.environ.get("SYNTHC_DATA") or _cache())
 
 
@@ -117,7 +117,8 @@ def stamp_of(files: Iterable[str], levels: int) -> str:
 
 @lru_cache(maxsize=8192)  # a folder of many images is walked once per process, while the folder's own time does not change
 def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
-    """`stamp_of` for triples of path, size and time of change (ns), cached by these triples; errors as there."""
+    """`stamp_of` for triples of path, size and time of change (ns), cached by these triples. A missing path is no error: as a
+    folder it counts as empty."""
     digest = blake2b(repr(files).encode(), digest_size=8)
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):

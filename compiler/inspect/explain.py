@@ -28,7 +28,7 @@ class Before:
 
     run: str
     stages: Mapping[tuple[str, int | None, str], str]
-    """(trial, shadow, stage) → task."""
+    """(address of a trial or name of a claim, shadow, stage) → task, as in `Use`."""
     trials: Mapping[str, Mapping[str, Any]]
     """Address → its record: arm, axes, replicate."""
     texts: Mapping[str, str]
@@ -54,7 +54,7 @@ class Trace:
     error: str = ""
     log: str = ""
     given_up: bool = False
-    """Whether the same code failed in a way that it would only repeat."""
+    """Whether the last attempt failed in a way that would recur and the code is still the same."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def schema() -> Schema:
 
 
 def schema_text() -> str:
-    """The schema as JSON text, one definition a line, so that a change of the language changes few lines of the file."""
+    """The schema as JSON text that ends with a newline, one definition a line, so that a change of the language changes few lines
+    of the file."""
     whole = schema()
     definitions = whole.pop("definitions")
     head = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in whole.items()]

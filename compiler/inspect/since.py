@@ -17,8 +17,8 @@ MOST_NAMED = 6
 
 def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Yields a phrase for each change from the record `first` to the record `now`, and for each earlier verdict: trials that are
-    new or gone, fields that changed (trials with the same changes share a phrase), claims. At most MOST_NAMED names or fields are
-    listed in one.
+    new or gone, fields that changed (trials with the same changes share a phrase; one says so where no recorded field differs),
+    claims. At most MOST_NAMED names or fields are listed in one.
 
     Records hold `trials` (with `trial`, `answer` and, unless they are old, `point`) and `claims` (with `claim`, `words`, `earlier`,
     in `first` also `found`).

@@ -101,7 +101,7 @@ class Generator(Computed):
 
     @property
     def learns(self) -> bool:
-        """Whether the generator is trained on the private set; otherwise every shadow uses the base of `shared` unchanged."""
+        """Whether the generator is trained on the private set, here True; else every shadow uses the base of `shared` unchanged."""
         return True
 
 
@@ -128,17 +128,17 @@ class Method(Arm, Computed):
     @property
     def needs(self) -> tuple[str, ...]:
         """What has to be computed before the set: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended
-        classifier), `generator` (what the property `generator` describes, trained once for several sets)."""
+        classifier), `generator` (what the property `generator` describes, trained once for several sets). Here nothing."""
         return ()
 
     @property
     def needs_batch_norm(self) -> bool:
-        """Whether the teacher's BatchNorm statistics are read."""
+        """Whether the teacher's BatchNorm statistics are read; here False."""
         return False
 
     @property
     def from_private_images(self) -> bool:
-        """Whether each image of the set is, or began as, one private image: such a set counts as private images."""
+        """Whether each image of the set is, or began as, one private image: such a set counts as private images. Here False."""
         return False
 
     @property

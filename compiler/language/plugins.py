@@ -119,8 +119,8 @@ def own_modules(work: object) -> dict[str, str]:
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
     """The class of parameters of the plug-in `package:name`, whose module is imported. A Refusal, not raised, if no installed
-    package has it, its import fails or imports one of HEAVY, or it is no subclass of the base or has no `compute`. `word`: the
-    field that names it, a key of BASES. Cached, so that a package is imported at most once."""
+    package has it, its import fails or imports one of HEAVY that was not imported before, or it is no subclass of the base or has
+    no `compute`. `word`: the field that names it, a key of BASES. Cached, so that a package is imported at most once."""
     from importlib.metadata import entry_points  # brings email and sockets: 10 ms that no study without words of its own needs
 
     group, base = BASES[word]

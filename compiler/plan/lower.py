@@ -56,8 +56,7 @@ def lower(
 ) -> Plan:
     """The plan that attacks every trial and tests every claim, with equal tasks merged. `claims` name trials by their index in
     `trials`; `profile` and `lints` are stored in the plan unchanged. SynthcError where users' files (images, imported sets or
-    logits, model folders) cannot be read, or images and imported files have changed since they were recorded; OSError as for
-    `placeless`."""
+    logits, model folders) cannot be read, or images and imported files were not recorded yet or have changed since."""
     tasks = _Tasks()
     planned = tuple(_lower_trial(trial, tasks) for trial in trials)
     return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims), lints)
@@ -155,7 +154,7 @@ def _hashed_method(point: Point) -> Method | None:
 
 
 def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
-    """Add one shadow's pipeline: stage → task id, in order; `model` is the classifier or imported logits. Errors as for `lower`."""
+    """Add one shadow's pipeline: stage → task id, in order; `model` and another may be one task. Errors as for `lower`."""
     iterations = iterations_of(recipe, point.data, point.audit)
     arm, audit = point.arm, point.audit
     attacked = {level for attack in audit.attacks for level in attack.reads}

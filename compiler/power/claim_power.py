@@ -70,11 +70,11 @@ def _sides(work: CompareTrials) -> int:
 
 
 def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
-    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`. It is a TPR
-    for leakage and TPRs (`_describe_rates`; of an equivalence, whether its margin can be shown), a correlation for a correlation
-    over canaries, else a number of standard deviations of the paired differences; of dominance one answer for leakage and one for
-    accuracy. Without a closed form (AUC, correlation over events) a text that says so; `nothing`, often with a reason, if there is
-    no such effect."""
+    """In words: the smallest effect that the claim's test detects with power POWER, the error being divided by `pairs`. For leakage
+    and TPRs a TPR or `nothing`, of an equivalence whether its margin can be shown (`_describe_rates`); for dominance one answer on
+    leakage and one on accuracy; for a correlation over canaries the correlations, `nothing` with at most three canaries; for the
+    AUC and a correlation over events that there is no closed form; else a number of standard deviations of the paired
+    differences."""
     alpha = (1 - work.confidence) / pairs
     z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)

@@ -141,7 +141,7 @@ def is_grid(node: Node) -> bool:
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
     """A new tree: `below` and `above` merged name by name, where two mappings of one name are merged if neither is a grid, and else
     the node of `above` replaces that of `below`; new names come last. `path` is their place in the study. A null in `above` removes
-    the member of a REMOVABLE mapping, and a classifier in `above` with a `preset` replaces all of that in `below`."""
+    the member of a REMOVABLE mapping that both have; a classifier in `above` with a `preset` replaces all of that in `below`."""
     if path[-1:] == ("classifier",) and "preset" in above.items:
         return above  # a preset replaces all fields of an earlier recipe, which are not meant for it
     items, keys = dict(below.items), dict(below.keys)

@@ -55,7 +55,8 @@ class ClaimSide:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """canary × shadow: scores of the claim's attack, as by `column`; NaN where it does not apply."""
+        """canary × shadow: scores of the claim's attack, as by `column`, higher for members; NaN where it does not apply.
+        ValueError as of `column`."""
         return self.column(self.reading.attack)
 
     def column(self, attack: str) -> np.ndarray:
@@ -108,7 +109,8 @@ class ClaimSide:
 
     def figure(self, metric: str) -> float | None:
         """Point estimate from the scores that enter: the AUC for `auc`, for any other metric the TPR at `rate(metric)` by the count
-        rule, strict as `strict` says; None without members or without non-members, and where the TPR is not resolvable."""
+        rule, strict as `strict` says; None without members or without non-members, and where the TPR is not resolvable. ValueError
+        as of `column`."""
         scores, member = self.scores[self.scored], self.member[self.scored]
         if not member.any() or member.all():
             return None

@@ -92,7 +92,7 @@ class Compared:
 
 @dataclass
 class ComparedPair:
-    """The comparison of two trials, or of one trial with zero."""
+    """The comparison of two trials, of one trial with zero, or of two attacks on one trial (a correlation)."""
 
     left: int
     right: int | None
@@ -205,8 +205,10 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
 
 
 def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Evidence, Evidence]:
-    """Evidence for what the claim states of a pair, and for the contrary, by the claim's test and margins. `effects`: metric →
-    effect, of all that the test needs; for a dominance `leakage`, `test_accuracy` and `cost`."""
+    """Evidence for what the claim states of a pair, and for the contrary: the effect lies above the margin, or below it; in an
+    equivalence within ± margin, or outside; in a matched comparison above or below, and in both cases the other metric is
+    equivalent; in a dominance no metric is worse by more than its margin and one is better, or one is worse by more. `effects`:
+    metric → effect, of all that the test needs; for a dominance `leakage`, `test_accuracy` and `cost`."""
     margin = work.margin
     if work.test == "dominance":
         leaks, accuracy, cost = (effects[name] for name in ("leakage", "test_accuracy", "cost"))
@@ -295,9 +297,10 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
 
 
 def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None, str]:
-    """Spearman's rank correlation of two attacks (`correlate_canaries` or, over events, `correlate_events`), and a note. None, with
-    the reason as the note, where it cannot be read, also where fewer than half of the resamples give it; and over canaries, where
-    the attacks are too unreliable for a correlation beyond the claim's margin. ValueError as of `ClaimSide.column`."""
+    """Spearman's rank correlation of two attacks, `work.metric` and `work.against` (`correlate_canaries` or, over events,
+    `correlate_events`), of all scores: the checks refuse a stratum here. With a note. None, with the reason as the note, where it cannot be read,
+    also where fewer than half of the resamples give it; and over canaries, where the attacks are too unreliable for a correlation
+    beyond the claim's margin. ValueError as of `ClaimSide.column`."""
     assert work.against is not None
     scores = [side.column(attack) for attack in (work.metric, work.against)]
     correlate = correlate_events if work.over == "events" else correlate_canaries

@@ -80,7 +80,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _whereabouts(name: str) -> str:
-    """A phrase on where a set is, or that it is not here, and how its digest is known. No data file is read."""
+    """A phrase on where a set is and how its digest is known, or that it is not here, or which of its files are missing. No data
+    file is read."""
     from compiler.data.records import record_of
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import CATALOGUE, find
@@ -115,13 +116,13 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _take_damaged_away(name: str) -> Path | None:
-    """Read and record a set. The folder of its files if these are in order; None where it is absent or incomplete, or where files
-    are damaged, cannot be read or are not the published ones and must be downloaded.
+    """Read and record a set; returns the folder of its files if these are in order, None if they must be downloaded: where the set
+    is absent or incomplete, or files are damaged, cannot be read or are not the published ones.
 
-    Such files (of sets of images in folders, the folders; all of the set where neither checksums nor the error tell which) are
-    renamed to `FILE.damaged`, in place of an earlier one, which is deleted, with a printed line on each; outside the data root they
-    are left, since what is downloaded comes before them. OSError where a file with a published checksum, or a folder of images,
-    cannot be opened, and where one cannot be renamed.
+    Each such file, or folder of images (each of the set where neither checksums nor the error tell which), is renamed to
+    `FILE.damaged`, in place of an earlier one, and named in a printed line. Outside the data root it is left where it is, since
+    what is downloaded comes before it. OSError where a file with a published checksum, or a folder of images, cannot be opened,
+    and where one cannot be renamed.
     """
     from compiler.data.records import data_root
     from compiler.language.datasets import CARDS

@@ -199,8 +199,9 @@ def _show_task(query: Query, args: argparse.Namespace, task: str) -> None:
 
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
-    """Name → text: method and figures of a trial (`row` of the view `comparison`), with intervals and, but for the AUC, n; names
-    without a text are left out."""
+    """Name → text: method and figures of a trial (`row` of the view `comparison`), names without a text left out. Figures but the
+    epsilon have intervals and, but for the AUC, n; one without a value is "not measured", or the leakage of an attack "not
+    resolvable"."""
     from runtime.present.numbers import format_epsilon, format_interval
 
     def figure(name: str, counted: str) -> str:
@@ -242,8 +243,8 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _read_params(artifact: Artifact) -> dict[str, str]:
-    """Dotted name → parameter of a task's id, as text or JSON; empty where the store has no folder of the task. Corrupt where its
-    `task.json` is gone or damaged."""
+    """Dotted name (`[0]` for a place in a list) → parameter in the text whose hash is the task's id, as text or JSON; empty where
+    the store has no folder of the task. Corrupt where its `task.json` is gone or damaged."""
     from compiler.fingerprint import parse_canonical
 
     return dict(_flatten(parse_canonical(artifact.text).params)) if artifact.folder.exists() else {}

@@ -233,8 +233,8 @@ def _gallery(args: argparse.Namespace, scope: Scope) -> int:
 
 def _list_targets(args: argparse.Namespace, names: Sequence[str]) -> dict[str, list[Path]]:
     """Chart → paths of its files: `-o` itself, or with `all` or `--format` files in the folder `-o`, which is made, in the formats
-    of `--format` (default: svg). SynthcError for unknown formats, where a folder is needed and `-o` has the suffix of a format,
-    and where the folder cannot be made."""
+    of `--format` (default: svg). SynthcError for unknown formats in `--format`, where a folder is needed and `-o` has the suffix
+    of a format, and where the folder cannot be made."""
     from runtime.present.charts import FORMATS
 
     if args.name != "all" and not args.format:

@@ -77,10 +77,10 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a study: compile it, compute the tasks that are missing, publish, print the answer, draw the declared charts (unless
-    interrupted, or nothing had to run and all are there), and, if no task is missing, check its policy. Returns the exit code: 0
-    done, 1 tasks are missing, 3 the policy is closed, 130 interrupted. SpecError for a study that is not valid; SynthcError for
-    what else ends the run: if that is while it computes, its record is completed as `failed` first."""
+    """Run a study: compile it, compute the tasks that are missing, publish, print the answer on standard error, draw the declared
+    charts (unless interrupted, or nothing had to run and all are there), and, if no task is missing, check its policy. Returns the
+    exit code: 0 done, 1 tasks are missing, 3 the policy is closed, 130 interrupted. SpecError for a study that is not valid;
+    SynthcError for what else ends the run: if that is while it computes, its record is completed as `failed` first."""
     from compiler.plan.select import select
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
@@ -128,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_policy(study: StudyRun) -> int:
-    """Print the result of each condition of the study's policy, and write it to `policy.json` in the run's folder; returns 3 where
-    one is not met, else 0. SynthcError where the database cannot be read."""
+    """Print on standard error the result of each condition of the study's policy for each trial that it is about, and write them to
+    `policy.json` in the run's folder; returns 3 where one is not met, else 0. SynthcError where the database cannot be read."""
     from runtime.judge.gate import check_conditions
 
     settled = check_conditions(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
@@ -160,10 +160,10 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
 
 
 def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
-    """Compute until every task is done, failed or blocked, or the run is stopped; returns `interrupted` if the user stopped it,
-    else `done`, also where tasks failed. `args`: the options of `engine_options`. Artifacts found damaged are computed again,
-    MAX_REPAIRS times at most. Signal handlers stay until `signals` is closed. SynthcError where the engine cannot start, loses its
-    workers, or the store cannot be written."""
+    """Compute until every task is done, failed or blocked, or the run is stopped, and show progress on standard error; returns
+    `interrupted` if the user stopped it, else `done`, also where tasks failed. `args`: the options of `engine_options`. Artifacts
+    found damaged are computed again, MAX_REPAIRS times at most. Signal handlers stay until `signals` is closed. SynthcError where
+    the engine cannot start, loses its workers, or the store cannot be written."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 

@@ -80,10 +80,10 @@ def spec_of(file: Path) -> str:
 
 
 def study_name(study: str | None, file: Path, store: Path) -> str:
-    """The study's name: the requested one, taken or not; without it the file's without suffix, with `_` for other characters. Where
-    the store has a study of that name from another file, the folder's name is put before it; if that is taken too, a digest of
-    the path is put after the file's name alone. Such names are shortened to MAX_NAME_BYTES. SynthcError for a requested name of
-    over MAX_NAME_BYTES, or with other characters than letters, digits, `_`, `-` and `.`."""
+    """The study's name: `study`, taken or not; SynthcError if it has over MAX_NAME_BYTES, or other characters than letters, digits,
+    `_`, `-` and `.`. If it is None, the file's name without suffix, with `_` in place of others. Where the store has a study of
+    that name from another file, the folder's name is put before it; if that is taken too, a digest of the path is put after the
+    file's name alone. These names are shortened to MAX_NAME_BYTES."""
     if study is not None:
         if not re.fullmatch(r"[\w.-]+", study):
             raise SynthcError(f"--study {study}: wanted are letters, digits, '_', '-' and '.'")

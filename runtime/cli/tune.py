@@ -115,7 +115,8 @@ HEAD = "# Chosen by `synthc tune`"
 def _tabulate(found: Sequence[Tried]) -> list[str]:
     """Lines of a plain-text table of each arm's tries, those of the highest accuracy first; arms in the order of `found`.
 
-    Columns: number of tries and seconds of the arm, mean accuracy and its standard error (0 for a single value), settings.
+    Columns: number of tries and seconds of the arm, mean accuracy and its standard error (0 for a single value; `diverged` in their
+    place without one), settings as JSON.
     """
     from compiler.text.nodes import plain
 
@@ -137,8 +138,8 @@ def _tabulate(found: Sequence[Tried]) -> list[str]:
 
 
 def _spec(args: argparse.Namespace, found: Sequence[Tried], table: Sequence[str]) -> str:
-    """Text of a study that extends the tuned one with the settings of each arm's try of the highest accuracy, of equal ones the
-    first (under the profile, if one is given), after the table as a comment."""
+    """Text of a study that extends the tuned one, which must lie in the same folder, with the settings of each arm's try of the
+    highest accuracy, of equal ones the first (under the profile, if one is given), after the table as a comment."""
     from compiler.text.nodes import plain
 
     best: dict[str, Tried] = {}

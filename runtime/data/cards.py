@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_LABEL_BYTES = 1 << 28
-"""Most bytes of an array of NUMBERS whose values are read when a study is checked."""
+"""Most bytes of an array whose values, and not its header alone, are read when a study is checked."""
 
 
 def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
@@ -41,8 +41,9 @@ def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[st
 
 
 def make_cards(tree: Mapping) -> None:
-    """Read and record the user's files and folders that a composed study names. Skipped are those that do not exist, and those with
-    a valid record without a fault. What is wrong with a file is in its record; OSError for one that was removed meanwhile."""
+    """Read and record the user's files and folders that a composed study names, after the cache of `folder_stamp` is cleared.
+    Skipped are those that do not exist, and those with a valid record without a fault. What is wrong with a file is in its record;
+    OSError for one that was removed meanwhile."""
     folder_stamp.cache_clear()  # an image may change without a change of its folder's time
     for path in filter(os.path.exists, user_files(tree)):
         record = record_of(str(path))
@@ -63,9 +64,9 @@ def read(path: Path) -> Record:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    """Name → description of each array from its header. `labels` and `test_labels` that are vectors of whole numbers also have
-    range and counts; NUMBERS of at most MAX_LABEL_BYTES what `describe_numbers` adds (the task that imports larger ones looks).
-    SynthcError for a broken file, and for such labels of more than MAX_LABEL_BYTES."""
+    """Name → description of each array from its header. `labels` and `test_labels` that are vectors of whole numbers, not empty,
+    also have range and counts; integers or floats among NUMBERS, not empty and of at most MAX_LABEL_BYTES, what `describe_numbers`
+    adds (the task that imports larger ones looks). SynthcError for a broken file, and for such labels of over MAX_LABEL_BYTES."""
     from runtime.data.formats.npz import read_arrays, read_headers
 
     headers = read_headers(path)
@@ -136,8 +137,9 @@ def _folder(path: Path) -> dict[str, Array]:
 
 
 def write_record(key: str, record: Record) -> None:
-    """Store a record for `record_of` in the first of `record_files` that can be written, in place of an older one; where none can,
-    it is kept for this process alone."""
+    """Store the record of `key` (a known set's name, or the absolute path of a user's file or folder, whose record the owner alone
+    can read) for `record_of`, in the first of `record_files` that can be written, in place of an older one; where none can, it is
+    kept for this process alone."""
     for path in record_files(key):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def _list_remotes(words: Words) -> tuple[Remote, ...]:
 
 
 def _cifar(words: Words) -> Entry:
-    """CIFAR's entry: the Python version (pickles), and the binary version."""
+    """CIFAR's entry: forms of the Python version (pickles) and of the binary version, and the archive of the former to download."""
     files, test, key = tuple(words["md5"]), (words["test"],), words["labels"]
     pool = tuple(file for file in files if file not in test)
     as_bytes: dict[str, Any] = {part: tuple(f"{file}.bin" for file in of) for part, of in (("pool", pool), ("test", test))}
@@ -113,9 +113,9 @@ def _cinic(words: Words) -> Entry:
 
 
 def _read_cinic(folder: Path) -> Splits:
-    """ImageNet's images (`n…_….png`) of the `train` and `test` folders. The images of CIFAR-10 in the set are left out, since they
-    would make the private images of a study on CIFAR-10 public; `valid` is not read. SynthcError where the folders are missing or
-    hold anything but classes of images of 32×32 pixels."""
+    """Pool and test split: ImageNet's images (`n…_….png`) of the `train` and `test` folders. The images of CIFAR-10 in the set are
+    left out, since they would make the private images of a study on CIFAR-10 public; `valid` is not read. SynthcError where the
+    folders are missing or hold anything but classes of images of 32×32 pixels."""
     pool, test = (
         decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], folder, (3, 32, 32))
         for split in ("train", "test")
@@ -143,7 +143,7 @@ class Found:
     @property
     def files(self) -> list[Path]:
         """Paths of the files that are there; for a folder of images those of its classes' folders, whose times change with their
-        content."""
+        content. OSError where a folder cannot be read."""
         paths = [path for name in self.form.files if (path := self.form.present(self.folder, name)) is not None]
         return [part for path in paths for part in (sorted(path.iterdir()) if path.is_dir() else [path])]
 

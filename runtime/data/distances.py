@@ -82,7 +82,8 @@ class Search:
         return torch.cat([values for values, _ in found]), torch.cat([rows for _, rows in found])
 
     def _differences(self, points: Tensor, point: Tensor, row: Tensor) -> Tensor:
-        """As `row`: its distance from the row of `points` (n × d) that `point` names in the same place, by differences."""
+        """Distances, in the shape of `row`, of the rows of `among` with the indices `row` from the rows of `points` (n × d) with
+        the indices `point`, place by place; computed by differences, in a buffer that is kept for the next call."""
         if self._pairs.shape[1] < row.numel():
             self._pairs = points.new_empty(2, row.numel(), points.shape[1])
         near, there = self._pairs[:, : row.numel()]
@@ -92,7 +93,7 @@ class Search:
 
     def _candidates(self, near: Tensor, own: Tensor | None, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
         """n × candidates: views and rows of the nearest candidates by the matrix product, whether or not in few dimensions; and
-        bool, whether the candidate exists. near: n × view × d; `own`: n, as for `nearest`."""
+        bool, False for a candidate that is padding or `own`. near: n × view × d; `own`: n, as for `nearest`."""
         coarse = self._coarse(near.flatten(0, 1))
         squares = (coarse**2).sum(1, keepdim=True)
         if self.axes is not None:

@@ -36,7 +36,8 @@ Progress = Callable[[str, int, int | None], None]
 def fetch(name: str, progress: Progress) -> None:
     """Download the published files of the set `name`, one of CATALOGUE, to the data root, unpack archives, and delete these then.
     Left as they are: files with the right checksum (see `downloaded`), and an archive's files if all are there, whatever they hold.
-    SynthcError where one cannot be had, with how to do it by hand, is broken, or cannot be written."""
+    SynthcError where one cannot be had, with how to do it by hand, is broken, or cannot be written; SynthcWarning as of
+    `downloaded`."""
     for remote in CATALOGUE[name].remotes:
         folder = data_root() / remote.into
         try:
@@ -56,7 +57,7 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
     """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent or, with a
     SynthcWarning, has another checksum (then that file is renamed to `FILE.damaged`). SynthcError, which begins with `name`, the
     set's, if no URL gives it; OSError where the folder cannot be written. What came of a broken download stays as `FILE.part`, and
-    the next call resumes from it."""
+    the next call resumes from it; a complete download with another checksum is deleted."""
     target = folder / remote.name
     if target.exists():
         if (found := md5_of(target)) == remote.md5:
@@ -125,8 +126,9 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
 
 
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
-    """Unpack the `wanted` files or folders of a tar archive into `folder`, except those that are there; SynthcError if the archive
-    is broken, lacks one of them, or unpacks to more than MAX_UNPACKED_BYTES; OSError where the folder cannot be written."""
+    """Unpack the `wanted` files or folders of a tar archive into `folder`, except those that are there; links and devices in them
+    are left out. SynthcError if the archive is broken, lacks one of them, or unpacks to more than MAX_UNPACKED_BYTES; OSError where
+    the folder cannot be written."""
     beside = folder / f".{archive.name}.unpacked"
     shutil.rmtree(beside, ignore_errors=True)
     try:

@@ -29,8 +29,8 @@ def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
 
 def read(how: PluginData, card: Card) -> tuple[LabeledImages, LabeledImages | None]:
     """Pool and test split (None without one) of a plug-in's data set, from the function `read` of its module. SynthcError if they
-    do not agree with the card in counts, shape, uint8, labels or, for a set without a path, in the digest of the content, and as of
-    `load_function`."""
+    do not agree with the card in counts, shape, uint8, labels or, for a set without a path whose card has a digest, in the digest
+    of the content, and as of `load_function`. What the function raises is passed on."""
     pool, test = load_function(how.name, how.compute, "read")(how)
     for name, part, count in (("pool", pool, card.samples), ("test split", test, card.test_samples)):
         if part is None and not count:

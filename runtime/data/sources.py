@@ -43,9 +43,9 @@ class Loaded:
 @lru_cache(maxsize=4)
 def load(dataset: Dataset) -> Loaded:
     """The images of `dataset`: the pool after its subset is taken, and the official test split (None without one), both resized.
-    Arrays that are decoded from the files of a known set are also written (`_decoded`). SynthcError if the images are missing,
-    broken, or differ from those for which the study was compiled, for an unknown name, and as of `plugin.read`. Cached and shared
-    by callers: do not write into it."""
+    Arrays that are decoded from the files of a known set are also written (`_decoded`), damaged ones deleted (`mapped_arrays`).
+    SynthcError if the images are missing, broken, or differ from those for which the study was compiled, for an unknown name, and
+    as of `plugin.read`. Cached and shared by callers: do not write into it."""
     pool, test = _read(dataset)
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
@@ -81,7 +81,8 @@ def _as_planned(dataset: Dataset, splits: Splits) -> Splits:
 
 
 def _fitting(card: Card, splits: Splits) -> Splits:
-    """`splits` itself; SynthcError if a split is empty, or its images or labels do not have the card's shape and classes."""
+    """`splits` itself; SynthcError if the images or labels of a split do not have the card's shape and classes. Numbers of images
+    are not compared with the card, and an empty split passes."""
     for split in filter(None, splits):
         wrong = images_wrong(split.images, card) + whole_wrong("labels", split.labels, len(split), 0, card.classes - 1)
         if wrong:
@@ -130,7 +131,7 @@ def mapped_arrays(digest: str) -> Splits | None:
 def read_and_record(name: str) -> Record:
     """Decode the files of a set of CATALOGUE, and store and return the record of what the compiler needs of them; the arrays are
     written, too (`_decoded`). SynthcError if the files are missing, broken or cannot be read; other content than the published is
-    no error."""
+    an error for CIFAR's pickles and SVHN alone, which are not opened then."""
     found = find(name)
     try:
         files = tuple(map(str, found.files))
@@ -149,8 +150,8 @@ def read_and_record(name: str) -> Record:
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:
-    """Rows, ascending, of a random subset of n samples (all, if there are fewer) with equal numbers of each class, as far as
-    classes have as many; a smaller subset is part of a larger one. The same labels give the same subset."""
+    """Rows, ascending, of a random subset of n samples (all, if there are fewer), in which numbers of the classes differ by at most
+    one, as far as classes have as many; a smaller subset is part of a larger one. The same labels give the same subset."""
     order = torch.randperm(len(labels), generator=generator(0, None, "subset"))
     rank = torch.empty_like(order)  # number of earlier samples of the same class in that order
     for label in labels.unique():

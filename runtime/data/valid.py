@@ -23,8 +23,9 @@ def images_wrong(images: Tensor, card: Card) -> list[str]:
 
 
 def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:
-    """The first fault of labels, as a list of at most one sentence. They must be `images` int64 from 0 to classes - 1, or float32,
-    images × classes, in which no number is negative and the sum of each row differs from 1 by less than MAX_SUM_ERROR."""
+    """The first fault of labels, as a list of at most one sentence. They must be int64 from 0 to classes - 1, as many as
+    `images` says, or float32, images × classes, in which no number is negative and the sum of each row differs from 1 by less than
+    MAX_SUM_ERROR."""
     if labels.ndim == 2 and labels.dtype == torch.float32 and tuple(labels.shape) == (images, card.classes):
         uneven = ~((labels >= 0).all(1) & ((labels.sum(1) - 1).abs() < MAX_SUM_ERROR))
         place = int(uneven.nonzero()[0, 0]) if bool(uneven.any()) else None

@@ -22,8 +22,8 @@ COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT 
 
 
 def export(database: Path, text: str, target: Path) -> None:
-    """Write the rows of the SQL query `text` to `target`, which is replaced; its suffix (.parquet, .csv with a header, .json with
-    one array) gives the format. The query can access no other file.
+    """Write the rows of the SQL query `text`, without a semicolon at its end, to `target`, which is replaced; its suffix (.parquet,
+    .csv with a header, .json with one array) gives the format. The query can access no other file.
 
     In a .csv, texts and names of columns that spreadsheets would run as formulas get an apostrophe before them. SynthcError for
     other suffixes, failing queries, a database that is missing or cannot be opened, and where `target` cannot be written.

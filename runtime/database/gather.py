@@ -29,8 +29,9 @@ ORDER BY ALL
 
 
 def merge(target: Path, others: Sequence[Path]) -> list[str]:
-    """Copy the rows of the published databases `others` into `target`, which is made if missing; returns their origins, database by
-    database, sorted within each, so that one that several have is repeated. Merging again changes no rows.
+    """Copy the rows of the published databases `others` into `target`, which is made if missing: those of all origins that have a
+    run. Returns these origins, database by database, sorted within each, so that one that several have is repeated. Merging again
+    changes no rows.
 
     Of a run or a task that both have, the later record is kept (see `bring_rows`). SynthcError where one of `others` is missing
     or cannot be read, where it or `target` is no database of synthc or that of a newer or too old one, or where `target` cannot be

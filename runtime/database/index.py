@@ -79,7 +79,7 @@ class Index:
         Runs recorded as running are recorded as killed.
 
         If it is made anew, a SynthcWarning for each run and commit that cannot be read. SynthcError as of `read_mark` (a newer
-        store, a damaged `store.json`); Unwritable if the disk is full, or a new index cannot be written.
+        store, a damaged `store.json`) and `check_path`; Unwritable if the disk is full, or a new index cannot be written.
         """
         read_mark(store)
         path, connection = store / "index.duckdb", None
@@ -107,7 +107,7 @@ class Index:
         """Build the index of a locked store from its files, in a new file that replaces the old one when complete.
 
         Runs and commits that cannot be read are named in `problems`, and the commits quarantined; runs recorded as running are
-        recorded as killed. SynthcError as of `read_mark`; Unwritable if the new file cannot be written.
+        recorded as killed. SynthcError as of `read_mark` and `check_path`; Unwritable if the new file cannot be written.
         """
         read_mark(store)
         path, beside = store / "index.duckdb", store / ".index.duckdb.next"
@@ -131,7 +131,7 @@ class Index:
                 self._connection.close()
 
     def missing(self, ids: Iterable[str]) -> list[str]:
-        """The tasks among `ids` that have no outcome in the index, in the order of `ids`."""
+        """The tasks among `ids` that have no outcome in the index, pending rows included, in the order of `ids`."""
         return [id for id in ids if id not in self._indexed]
 
     def seconds_by_operation(self) -> dict[str, float]:

@@ -34,8 +34,9 @@ def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_S
 def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal["replace", "add"]) -> None:
     """Update the rows of `origin` in the attached database `published` to those in the attached `source`, in one transaction.
     replace: rows that `source` lacks are deleted. add: they stay; of a run in both the one that ended later is kept (one without an
-    end is earlier; of equal ends that of `source`), of a task the one that started later. Written are only runs that differ or are
-    running, tasks whose outcomes differ in start, duration or host, and attempts that `published` lacks."""
+    end is earlier; of equal ends that of `source`), of a task the one that started later (of equal starts that of `published`).
+    Written are only runs that differ or are running, tasks whose outcomes differ in start, duration or host, and attempts that
+    `published` lacks."""
     execute(connection, "BEGIN TRANSACTION")
     own = f"origin = {literal(origin)}"
     execute(

@@ -11,7 +11,7 @@ from compiler.errors import SynthcError, did_you_mean
 
 @dataclass(frozen=True)
 class Question:
-    """A named query: one sentence on what it answers (`about`), and its SQL."""
+    """A named query: one sentence on what it answers (`about`), and its SQL with the semicolon at its end (`text`)."""
 
     name: str
     about: str

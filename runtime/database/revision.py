@@ -167,8 +167,9 @@ def _check_maker(connection: duckdb.DuckDBPyConnection, path: Path, advice: str,
 
 
 def _refusal(path: Path, error: duckdb.Error, advice: str) -> SynthcError:
-    """The error to raise for a file that DuckDB cannot open: TargetBusy where a process has it open for writing or a log lies
-    beside it, else SynthcError, for no database; its text ends with `advice`, except where the process is known."""
+    """The error to raise for a file that DuckDB cannot open: TargetBusy where its message has the letters `lock`, as when a process
+    has the file open for writing, or a log lies beside it, else SynthcError, for no database. The text ends with `advice`, except
+    where the message names the process."""
     said = first_line(error)
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
     if holder is not None:

@@ -41,8 +41,8 @@ class Interrupt:
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Set `can_stop` in this block, and end it without an error at a KeyboardInterrupt, which a second request raises; what
-        follows the block goes on."""
+        """Set `can_stop` in this block, and clear it at its end. A KeyboardInterrupt, such as a second request raises, ends the
+        block without an error: what follows the block goes on."""
         self.can_stop = True
         try:
             with contextlib.suppress(KeyboardInterrupt):  # Ray makes one of `Stopped`

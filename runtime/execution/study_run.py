@@ -135,10 +135,11 @@ class StudyRun:
         self.index.damaged.clear()  # these commits are retracted already, so the tasks count as not done
 
     def repair(self) -> bool:
-        """If tasks read damaged artifacts, or their commits are damaged (`damaged_inputs`, `index.damaged`), replace `todo` by all
-        missing tasks that the run's answers, these tasks and their needs depend on, without tasks that failed and their dependents;
-        both and `blocked` are emptied. Returns whether `todo` then has tasks; False, with nothing changed but pending rows written,
-        if these tasks and their needs are all done."""
+        """After tasks read damaged artifacts, or left damaged commits (`damaged_inputs`, `index.damaged`), replace `todo` by what
+        is not done of the run's answers, of these tasks, and of all that they need. Tasks that failed in this run are added to
+        `given_up`, and left out with all that depend on them; `damaged_inputs`, `index.damaged` and `blocked` are emptied. Returns
+        whether `todo` then has tasks; False, with nothing changed but pending rows written, where there were no such tasks, or
+        they and their needs are all done."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
         # With all tasks that they depend on, done or not: an attack reads the artifacts of its whole pipeline.

@@ -23,7 +23,7 @@ def check_conditions(plan: Plan, database: Path, origin: str, folder: Path) -> l
 
     Figures are read from the rows of `comparison` of this origin, study and profile. A condition fails for a trial without the
     figure, for one that failed its null control, and, at the end of the results, if it is about no trial. SynthcError where the
-    database cannot be read.
+    database cannot be read, OSError where `policy.json` cannot be written.
     """
     conditions = plan.header.policy
     where = {"origin": origin, "study": plan.header.study, "profile": plan.profile or ""}

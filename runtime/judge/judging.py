@@ -171,8 +171,8 @@ def read_sets(
     image: str,
     label: str,
 ) -> Sets:
-    """Read the sets that are given by name, and check that they fit together; SynthcError where one cannot be read, or they cannot
-    be judged.
+    """Read the sets that are given by name, and check that they fit together; SynthcError where one cannot be read (OSError as of
+    `read_image_set`), or they cannot be judged.
 
     All but `public` must have at least two images, of one size and the same classes; members, holdout and test no image or unit in
     common. Where names are those of parts of a split, the parts must be as they were drawn, and `released` not older. `public` is

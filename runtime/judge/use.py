@@ -34,12 +34,13 @@ STEPS = 600
 def measure_use(
     released: LabeledImages, members: LabeledImages, test: LabeledImages, classes: tuple[str, ...], net: Features, tick: Tick
 ) -> Iterator[Metric]:
-    """Yield metrics of use, shares with intervals, each over all images and over each class that has images (`use.accuracy/3`):
-    `accuracy` on the test set of a classifier trained on the set, `accuracy_of_as_many` and `accuracy_of_members` of ones trained
-    on as many members (class-balanced; all if the set is larger) and on all; `covered`, the share of test images that have an image
-    of the set in their ball, and `plausible`, the share of the set's images that are in a test image's ball, which in the features
-    of `net` reaches to its third nearest other test image. Diverged if the loss of a training is not finite. `test`: at least two
-    images. `tick` is called after each training."""
+    """Yield shares with intervals, each over all images (`use.accuracy`) and over each class that has images (`use.accuracy/3`).
+
+    `use.accuracy`: share of test images that a classifier trained on the set gets right; `use.accuracy_of_as_many`,
+    `use.accuracy_of_members`: one trained on as many members (class-balanced; all if the set is larger), on all. `use.covered`:
+    share of test images whose ball holds an image of the set; `use.plausible`: share of the set's images that are in a ball. Balls
+    are in the features of `net`, up to the third nearest other test image; `test`: at least two images. `tick` is called after each
+    training. Diverged if the loss of a training is not finite."""
     shape = tuple(members.images.shape[1:])
     middle = (0.5,) * shape[0]
     card = Card("members", len(members), len(test), len(classes), shape, middle, middle, "", "")  # type: ignore[arg-type]

@@ -27,9 +27,9 @@ SHOWN = 5
 
 def answer(trials: Iterable[Row]) -> list[str]:
     """The answer of a study from its rows of the view `comparison`, one to three sentences for each data set: which ways of
-    training (labels of trials) leak more than the reference, which do not, which are undecided, doubtful or not measured. Of
-    several data sets each one's first sentence begins with `On DATA:`. One sentence that nothing was measured where there is no
-    trial.
+    training (labels of trials) leak more than the reference, which do not, which are undecided, doubtful or not measured. The
+    reference of a trial is that of its replicate (`choose_reference`), or guessing. Of several data sets each one's first sentence
+    begins with `On DATA:`. One sentence that nothing was measured where there is no trial.
 
     Controls are left out, and count as no trial. Of each data set one kind of trials is judged: all but the undefended and the
     DP-SGD ones; without these the undefended ones; without both the DP-SGD ones. A label whose replicates are judged differently is
@@ -148,8 +148,8 @@ def _name_reference(reference: Row | None, rows: Sequence[Row]) -> str:
 
 
 def _name_place(rows: Sequence[Row]) -> str:
-    """` at FPR on GROUP canaries`: false-positive rate and canary group of the headline, each of the first row that has it, and
-    left out where no row has it."""
+    """` at RATE FPR on GROUP canaries`: false-positive rate (in percent) and canary group of the headline, each of the first row
+    that has it, and left out where no row has it."""
     fpr = next((row["fpr"] for row in rows if row["fpr"] is not None), None)
     canaries = next((row["canaries"] for row in rows if row["canaries"]), None)
     at = "" if fpr is None else f" at {format_percent(fpr)} FPR"

@@ -32,7 +32,8 @@ def rows_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Row]:
 
 
 def printed_name(paradigm: str) -> str:
-    """The printed name of a paradigm; of one that is not listed its own name, with spaces and a capital."""
+    """The printed name of a paradigm; of one that is not listed its own name, with spaces for underscores, and a capital letter at
+    the beginning alone."""
     return PRINTED_NAMES.get(paradigm, paradigm.replace("_", " ").capitalize())
 
 

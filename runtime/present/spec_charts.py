@@ -27,11 +27,11 @@ def missing(plan: Plan, database: Path) -> bool:
 
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
-    """Write the files of the declared charts into `folder`, which is made; yields a sentence on each file, and on letters that no
-    font has. A gallery shows no private images. The work is done as sentences are asked for, none before the first.
+    """Write the files of the declared charts into `folder`, which is made, over older ones; yields a sentence on each file, and on
+    letters that no font has. A gallery shows no private images. The work is done as sentences are asked for, none before the first.
 
-    SynthcError where the folder cannot be made, a chart cannot be drawn (`charts.draw`) or written, or the database cannot be read
-    or lacks the study; OSError where an image of a gallery cannot be written, further errors as of `make_sheet` and `charts.save`.
+    SynthcError where the folder cannot be made, a chart cannot be drawn or written, or the database cannot be read or lacks the
+    study; OSError where an image of a gallery cannot be written.
     """
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts

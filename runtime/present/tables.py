@@ -48,7 +48,8 @@ def comparison(
     """Headings and cells of the comparison for a paper, from columns and rows of the view `comparison`, in the columns `only` (keys
     of HEADS, else KeyError): one row per trial in the order of paradigms, undefended first. Accuracy, leakage, AUC and seconds have
     their interval or "no interval", and the best of each is a `Best` (`_find_best`). What is missing is "not resolvable", "not
-    measured", "none" (epsilon without DP-SGD) or "" (counts). Names of doubts and controls stand behind the trial's label."""
+    measured", "none" (epsilon without DP-SGD) or "" (counts). Behind a trial's label stand `#REPLICATE` unless that is 0, and
+    `(control)` or else the first of its doubts."""
     trials = order_by_paradigm(rows_of(columns, rows))
     better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
     best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
@@ -160,10 +161,10 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
-    """The table as text in the format `how`: csv, json (a list of objects), markdown, html; any other `how` is a table for the
-    terminal, with the number of rows (`_align`). Missing values, and in json and csv numbers that are not finite, are null in json,
-    empty in csv, NULL in markdown and html, and `null` in the terminal's table. Floats keep all digits in json and csv, and have
-    four significant ones elsewhere. A `Best` is bold in markdown and html."""
+    """The table as text without a final newline, in the format `how`: csv, json (a list of objects), markdown, html; any other
+    `how` is a table for the terminal, with the number of rows (`_align`). Missing values, and in json and csv numbers that are not
+    finite, are null in json, empty in csv, NULL in markdown and html, and `null` in the terminal's table. Floats keep all digits in
+    json and csv, and have four significant ones elsewhere; times have whole seconds. A `Best` is bold in markdown and html."""
     match how:
         case "json":
             names = _distinct(columns)

@@ -102,7 +102,7 @@ def read_mark(store: Path) -> dict[str, Any]:
 
     If the file is missing, or has no origin, it is written. The origin of a new store is the name of its folder (of the folder
     above a hidden one) and eight random hexadecimal digits; if `store.json` is lost, that of the latest recorded run which has one.
-    SynthcError if a newer synthc made the store, or if `store.json` is there and damaged.
+    SynthcError if a newer synthc made the store, or if `store.json` is there and damaged; OSError if it cannot be read or written.
     """
     path, found = store / "store.json", None
     try:
@@ -162,9 +162,9 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def quarantine(folder: Path) -> None:
-    """Rename a task's damaged `outcome.json`, or, where there is none, its `figures.json`, to the same name with `.corrupt` after
-    it, so that the task counts as not done, or its figures as not known, and the file can be examined; replaces an earlier one.
-    Nothing where there is neither."""
+    """Rename a task's damaged `outcome.json`, or where there is none its `figures.json`, to `<name>.corrupt`, in place of an
+    earlier one, so that the file can be examined. The task then counts as not done, or its figures as not known. Do nothing where
+    there is neither."""
     name = "outcome.json" if os.path.lexists(folder / "outcome.json") else FIGURES_FILE
     aside = folder / f"{name}.corrupt"
     if aside.is_dir():

@@ -97,10 +97,11 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 class loop:  # lower case: it is used as `range` is
-    """The remaining steps, from `start` to `steps` - 1, of the loop `name`, to iterate over once. `parts` (a part that is None is
-    ignored) are restored in place when the object is made, if an earlier attempt of the same source code saved this loop (known by
-    its name and its place among the task's loops of that name); they are saved after a step when INTERVAL_SECONDS have passed, and
-    after the last step if the loop was saved before. Outside of `checkpoints_in` neither happens.
+    """The remaining steps of the loop `name`, to iterate over once: from `start` (0, or the step at which a checkpoint resumes) to
+    `steps` - 1. If an earlier attempt of the same source code saved this loop (known by its name and its place among the task's
+    loops of that name), `parts` are restored in place when the object is made. They are saved after a step when INTERVAL_SECONDS
+    have passed, and after the last step if the loop was saved before. Outside of `checkpoints_in` neither happens. A part that is
+    None is ignored.
 
     `losses`: all logged losses, those before an interruption included.
     """

@@ -22,8 +22,8 @@ def carry_on(claims: Iterable[Record], before: Mapping[str, Any] | None, declare
     last run of the study under the profile.
 
     Their field `declared` is that of this last claim if its words are the same, else the argument `declared`. To their field
-    `earlier` are added the last claim's earlier verdicts and, if its task was another one with a known verdict, this verdict with
-    its run and words. Without a last claim, or with `before` None, `earlier` stays.
+    `earlier` are added the last claim's earlier verdicts that it lacks and, if its task was another one with a verdict in `store`,
+    or else in its record, this verdict with its run and words. Without a last claim, or with `before` None, `earlier` stays.
     """
     known = {claim["claim"]: claim for claim in before["claims"]} if before else {}
     return [_carry_on_one(claim, known.get(claim["claim"]), declared, before, store) for claim in claims]

@@ -97,7 +97,8 @@ class Damage:
 
 def find_damage(store: Path) -> Damage:
     """Compare with their digests `store.json`, the records of runs and attempts, figures of other stores, and the records and
-    tensors of done tasks; read the plans of runs, which have no digest. What is damaged becomes a sentence; nothing is changed.
+    tensors of done tasks; read the plans of runs, which have no digest. What is damaged or missing, also a plan, becomes a
+    sentence, and so does a file where the folder of a task should be; nothing is changed.
 
     Logs, checkpoints and `task.json` of tasks that are not done are not read.
     """

@@ -194,8 +194,8 @@ FORMS: dict[str, type] = {
 
 
 def encode_record(content: Mapping[str, Any]) -> bytes:
-    """One line of JSON that begins with the digest of the rest; `content`, which is not empty, has no field `digest` of its own.
-    (Indenting would need Python's encoder, ten times slower.)
+    """One line of JSON in UTF-8, without a newline, that begins with the digest of the rest; `content`, which is not empty, has no
+    field `digest` of its own. (Indenting would need Python's encoder, ten times slower.)
 
     ValueError for NaN and infinity, which are no JSON: a metric that is not a number is None with a note.
     """

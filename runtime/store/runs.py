@@ -90,7 +90,8 @@ class RecordedRun:
 
     @property
     def stages(self) -> dict[tuple[str, int | None, str], str]:
-        """(trial, shadow, stage) → task; a trial's attack has the stage `attack` and no shadow, a claim the stage `claim`."""
+        """(trial, shadow, stage) → task; for a trial's attack the key is (trial, None, `attack`), for a claim (its name, None,
+        `claim`)."""
         found: dict[tuple[str, int | None, str], str] = {}
         for trial in self.record["trials"]:
             found |= {(trial["trial"], shadow, stage): task for task, shadow, stage in trial["stages"]}

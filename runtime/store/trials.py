@@ -28,7 +28,7 @@ IMAGES = "pairs.safetensors"
 MEMBER = re.compile(r"trials/([0-9a-f]{2})/(\1[0-9a-f]{14})/((?:task|outcome|figures)\.json|\w+\.safetensors)")
 DATABASE = "results.duckdb"
 MAX_BYTES = 4 << 30
-"""Most bytes that the trials of one archive may unpack to."""
+"""Most bytes that the trials of one archive, and its database, may each unpack to."""
 
 
 def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:

@@ -35,7 +35,8 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where the release has origins; `model` = the
     student, where the method trains one. Files of a generator: `generator`; of a base: `base`. Metrics of a set: those of
     `as_product`, `seconds` (of the method's call), and those of `reported` for a student. Errors as of `synthesize`, `function_of`,
-    `surroundings` and `private_set`; those of the method pass.
+    `surroundings`, `private_set` and, for a student whose weights do not fit the recipe's net, of `restored`; those of the method
+    pass.
     """
     if isinstance(work, TrainShared):
         return _shared(work, device)

@@ -32,7 +32,7 @@ class Surroundings:
     """Inputs of a generator's training besides the private set: all public or independent of the data."""
 
     card: Card
-    """Classes, shape, public mean and std (grey levels 0..1) of the images as used here."""
+    """Classes, shape, public mean and std (grey levels 0..1) of the images as used here. For a base: classes and shape alone."""
     seeds: Seeds
     """Random streams of this shadow: `seeds("dm/real batches")`, named by method and use. For a base: streams that all shadows
     share."""

@@ -24,7 +24,7 @@ class Training:
     """The inputs of a classifier's training: data, recipe, number of steps, random streams, device."""
 
     images: Tensor
-    """n × channels × height × width: uint8, or grey levels 0..1 in floating point."""
+    """n × channels × height × width: uint8, or grey levels in floating point, black 0 and white 1."""
     labels: Tensor
     """n, int64; or n × classes, float32, for soft labels."""
     recipe: Recipe
@@ -33,7 +33,7 @@ class Training:
     seeds: Seeds
     device: torch.device
     purpose: str
-    """Prefix of the names of the random streams."""
+    """Prefix of the names of the random streams; also the name of the training's checkpoints and loss curve."""
 
     @property
     def autocast(self) -> torch.autocast:
@@ -164,7 +164,8 @@ def descend(
     one; at the end weights and running statistics are replaced by their moving average, if the recipe has one.
 
     `batches`: those of all steps; those before the checkpoint are skipped. `set_gradients(step, batch)`, with steps from 0, sets or
-    adds to the parameters' gradients, which were cleared, and returns the loss. `parts`: further state for checkpoints.
+    adds to the parameters' gradients, which were cleared, and returns the loss (a scalar), which is logged. `parts`: further state
+    for checkpoints.
     """
     recipe, momentum = training.recipe, training.recipe.momentum
     optimizer = torch.optim.SGD(

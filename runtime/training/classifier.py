@@ -27,7 +27,8 @@ def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Prod
     without DP-SGD: the log of training (see `Dynamics`). Metrics: those of `_metrics`; with DP-SGD also those of
     `Mechanism.metrics`.
 
-    Errors as of `private_set`, of `build`, and of `fit` or (DP-SGD) of `new_mechanism` and `fit_privately`.
+    Errors as of `private_set`, of `Artifact.tensors` for `set`, of `build`, and of `fit` or (DP-SGD) of `new_mechanism` and
+    `fit_privately`.
     """
     private = work.private
     if "set" in inputs:

@@ -92,8 +92,8 @@ def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: 
 
 
 def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> Fitted:
-    """Train `net` in place by DP-SGD; it stays on the device, in train mode. The result's `loss` is None. Diverged if weights are
-    not finite at the end; SynthcError for batch norm."""
+    """Train `net` in place by DP-SGD; it stays on the device, in train mode. The result's `loss` and `dynamics` are None.
+    Diverged if weights are not finite at the end; SynthcError for batch norm."""
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
     started, multiplicity = time.perf_counter(), mechanism.privacy.multiplicity

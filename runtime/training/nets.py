@@ -107,7 +107,8 @@ def split_by_parameter(net: nn.Module, vector: Tensor) -> dict[str, Tensor]:
 
 
 def normalise(images: Tensor, card: Card) -> Tensor:
-    """float32 images, centred and scaled by the card's public constants. `images`: uint8, or grey levels 0..1 in floating point."""
+    """float32 images, centred and scaled by the card's public constants. `images` (n × channels × height × width): uint8, or grey
+    levels in floating point, black 0 and white 1."""
     grey = images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
     mean, std = (grey.new_tensor(constants)[:, None, None] for constants in (card.mean, card.std))
     return (grey - mean) / std

@@ -119,7 +119,7 @@ def augment(images: Tensor, card: Card, draws: torch.Generator, black: Tensor) -
 
 
 def transform_blocks(blocks: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
-    """Blocks of images (map × image × c × h × w), all images of block i under row i of `maps`."""
+    """Blocks of images (map × image × c × h × w), all images of block i under row i of `maps`; further as of `transform`."""
     maps, images = maps[torch.arange(len(maps), device=blocks.device).repeat_interleave(blocks.shape[1])], blocks.flatten(0, 1)
     return transform(images, maps, black).unflatten(0, blocks.shape[:2])
 

@@ -157,7 +157,7 @@ def _elapsed(run: dict[str, Any]) -> float:
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
     """A chart of the study of `run`, with the figures of the study's latest run, as a Vega-Lite specification with CSS variables as
     colours. The charts in FOLLOW show `trial` alone, where one is given; the others show all trials. SynthcError where there is no
-    such chart or run, the study has more data sets than a chart has room for, or the database is missing or cannot be read."""
+    such chart or run, or the database is missing or cannot be read."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
         found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")

@@ -106,7 +106,7 @@ class Denoiser(Generator):
 
     @property
     def packages(self) -> dict[str, str]:
-        """Module of the extra `pretrained` that has to be installed → the field that requires it."""
+        """Each module of the extra `pretrained` that has to be installed → the field that requires it; {} if there is none."""
         of_finetune = {"peft": "finetune"} if self.finetune == "lora" else {}
         return of_finetune | ({"transformers": "net"} if self.net == "latent" else {})
 
@@ -173,7 +173,7 @@ class _Diffused(Method):
     @field_validator("guidance")
     @classmethod
     def _in_the_papers_convention(cls, guidance: float) -> float:
-        """The guidance unchanged; ValueError below 1, where it follows the other convention, w for w + 1."""
+        """The guidance unchanged; ValueError below 1, where it is taken for w of the other convention, which is s − 1."""
         if guidance < 1:
             raise ValueError(f"guidance {guidance:g}: this was w; write w + 1, here {guidance + 1:g}")
         return guidance

@@ -54,9 +54,9 @@ class Answers:
         return self._signals[key]
 
     def z_signal(self, name: str, queries: int) -> np.ndarray | None:
-        """z sample × view × shadow: the signal `name` on the first `queries` views of the z pool (all views if there are fewer);
-        None without logits of a z pool. ValueError where a logit of these views is not finite, KeyError for a name not in
-        `signals.SIGNALS`; the signal itself is not checked."""
+        """z sample × view × shadow, float64, not cached: the signal `name` on the first `queries` views of the z pool (all views if
+        there are fewer); None without logits of a z pool. ValueError where a logit of these views is not finite, KeyError for a
+        name not in `signals.SIGNALS`; the signal itself is not checked."""
         if self.z_logits is None:
             return None
         return signals.by_shadow(signals.SIGNALS[name], self.z_logits[:, :queries], self.group.z_labels.numpy())

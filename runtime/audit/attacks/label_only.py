@@ -55,7 +55,8 @@ def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
 
 
 def vote(correct: np.ndarray) -> np.ndarray:
-    """canary × model: share of the views that the model classifies correctly. With one view this is the gap attack."""
+    """canary × model: share of the views that the model classifies correctly; higher means member. With one view this is the gap
+    attack. correct: canary × view × model, 0 or 1."""
     return np.asarray(correct, np.float64).mean(1)
 
 

@@ -81,7 +81,8 @@ def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: 
     """canary × model: log density as a member minus as a non-member, leave-one-out, mean over views; higher means member. signal:
     canary × view × model, finite.
 
-    NaN where a side has fewer than `MIN_SHADOWS` shadows. `variant`: per_example, pooled, student_t (see `SideMoments.variance`).
+    NaN where a side has fewer than `MIN_SHADOWS` shadows. `variant`: `per_example` or `pooled`, a normal density with this variance
+    (see `SideMoments.variance`); `student_t`, Student's predictive density with the variance per example.
     `compat` reproduces published code: `median_location` (densities about the shadows' median instead of their mean),
     `global_variance` (for each view and target one variance of all canaries' IN signals about their common mean, used for both
     sides); other entries have no effect.

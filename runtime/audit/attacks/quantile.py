@@ -17,8 +17,8 @@ PENALTY = 1.0
 
 def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
     """The attack as a function from membership to scores (see `Score`), which do not depend on the membership; None where the
-    signal of the canaries or the logits of the z pool are missing. ValueError for a logit, or a signal of canaries, that is not
-    finite."""
+    signal of the canaries or the logits of the z pool are missing. `paired` is not used. ValueError for a logit, or a signal of
+    canaries, that is not finite."""
     signal, z_signal = answers.signal(how.signal, how.queries), answers.z_signal(how.signal, how.queries)
     if signal is None or z_signal is None:
         return None
@@ -29,7 +29,7 @@ def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
 
 def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_images: np.ndarray) -> np.ndarray:
     """canary × model: how far the signal, mean over views, lies above its prediction from the image, in predicted standard
-    deviations; negative below it. The predictions are fitted for each model on the z samples.
+    deviations; negative below it, higher means member. The predictions are fitted for each model on the z samples.
 
     signal: canary × view × model; z_signal: z × view × model; images, z_images: n × pixels, grey levels 0 to 255.
     """

@@ -25,20 +25,21 @@ def scorer(how: LogitAttack, answers: Answers, paired: bool) -> Score | None:
 
 
 def threshold(signal: np.ndarray) -> np.ndarray:
-    """canary × model: the signal itself, mean over views. Its ROC is Attack-P's: population quantiles only relabel thresholds."""
+    """canary × model: the signal (canary × view × model) itself, mean over views; higher means member. Its ROC is Attack-P's:
+    population quantiles only relabel thresholds."""
     return np.asarray(signal, np.float64).mean(1)
 
 
 def calibrated(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """canary × model: the signal minus its mean over the target's shadows without the canary, mean over views (Watson et al. 2022);
-    NaN with fewer than `MIN_SHADOWS` such shadows. signal: canary × view × model."""
+    higher means member. NaN with fewer than `MIN_SHADOWS` such shadows. signal: canary × view × model, finite."""
     _, outside = sides(signal, pool)
     return np.where(usable(outside), (np.asarray(signal, np.float64) - outside.mean).mean(1), np.nan)
 
 
 def reference(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """canary × model: share of the target's shadows without the canary whose signal, mean over views, is at most the target's
-    (Attack-R, Ye et al. 2022). signal: canary × view × model.
+    (Attack-R, Ye et al. 2022); higher means member. signal: canary × view × model.
 
     With k such shadows only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved. NaN with fewer than `MIN_SHADOWS`.
     """

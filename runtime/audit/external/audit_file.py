@@ -49,6 +49,7 @@ class Summary:
     """Permutation p-value of the observed TPR or AUC; never below 1 / (redraws + 1)."""
     epsilon_lower: dict[str, Bound]
     null_passed: bool
+    """False also where a doubt about the data that the scores raise is grave."""
     left_out: int
     """Number of scores that are NaN: too few shadows to fit on, or of a model that is a reference and no target
     (`Scope.targets`)."""
@@ -90,7 +91,7 @@ class Report:
     resamples: int
     """Number of bootstrap resamples behind every interval."""
     drawn: str
-    """In words, what a resample draws: samples, or samples and shadows."""
+    """In words, what a resample draws: samples, or samples and shadows (or pairs of shadows)."""
     attacks: dict[str, Summary]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""
@@ -114,9 +115,9 @@ class Report:
 
 
 def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
-    """Audit the arrays of a file by the attacks that the settings name, or by all that apply; SynthcError where the settings do not
-    fit the arrays (`_checked_design`), or an attack that they name does not apply or leaves members or non-members without a score;
-    KeyError as of `applicable`.
+    """Audit the arrays of a file by the attacks that the settings name, or by all that apply and give members and non-members
+    scores; others are `skipped`. SynthcError where the settings do not fit the arrays (`_checked_design`), or an attack that they
+    name would be skipped; KeyError as of `applicable`.
 
     `on_result` is called with the result of each attack in the report, in turn: all results together may not fit into memory.
     """

@@ -107,8 +107,8 @@ def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
 
 
 def answers_of(evidence: Evidence) -> Answers:
-    """The arrays as responses of a trial's final models to one canary group (`GROUP`) without images and true labels. A signal, or
-    scores, become `given_signal`, with labels of -1."""
+    """The arrays as responses of a trial's final models to one canary group (`GROUP`) without images and true labels. Logits are a
+    view of the file's; a signal, or scores, become `given_signal`, float64, with one view and labels of -1."""
     nothing, unknown = torch.empty(0), torch.full((evidence.samples,), -1)
     labels, z_labels = (
         missing if values is None else torch.from_numpy(values)
@@ -207,7 +207,7 @@ def _no_probabilities(source: str, logits: np.ndarray) -> None:
 
 def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.ndarray, of: str) -> np.ndarray:
     """The file's labels of this `name` as int64; SynthcError where they are missing, have another shape than sample (the second
-    axis of `logits`), or are no class indices. `of`: name of the array `logits`, for messages."""
+    axis of `logits`), are not of an integer type, or are no class indices. `of`: name of the array `logits`, for messages."""
     if name not in arrays:
         raise SynthcError(f"{source}: {of} need {name} (samples): the class that each sample is scored against")
     labels, classes = arrays[name], logits.shape[-1]

@@ -82,7 +82,7 @@ def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
 
 def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tried:
     """The attack with the settings' signal (`given` for a file of a signal), number of views (by default all of the file) and LiRA
-    variant, as far as it has such fields; not validated. `scores`, whose scores need none, has its defaults."""
+    variant, as far as it has such fields; not validated. For `scores` it is `Scores` with its defaults, whatever the settings."""
     if name == "scores":
         return Scores()
     fields = ON_MODELS[name].model_fields

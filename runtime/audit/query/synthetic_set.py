@@ -86,7 +86,8 @@ def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
 @lru_cache(maxsize=32)
 def _public_distance(population: Population, count: int) -> float:
     """Median over canaries of the Euclidean distance (normalised pixels) to the nearest of the first `count` public images, or of
-    all if there are fewer; cached, since it is the same for every shadow."""
+    all if there are fewer; cached, since it is the same for every shadow. The population must have a public set. Errors as of
+    `roles_of` and `load`."""
     assert population.public is not None
     card = population.dataset.card
     canaries = normalise(torch.cat([group.images for group in roles_of(population).groups]), card)

@@ -31,11 +31,10 @@ class Deployed:
 
 
 def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool, resamples: Resamples | None = None) -> Deployed:
-    """Rates over all shadows, each in turn the target, with a threshold that is read by the count rule from the non-member scores
-    of the others, if `paired` without its complement: members are called where the target's score is strictly above the highest of
-    these at or above which more than the allowed number lie (everywhere if there is none). Where the others' scores allow no false
-    positive at `fpr`, no sample of the target is called a member. scores (higher = member; NaN is left out), member: canary ×
-    shadow.
+    """Rates over all shadows, each in turn the target. Its threshold is read by the count rule from the non-member scores of the
+    other shadows, if `paired` without its complement: the highest of these scores at or above which more than the allowed number
+    lie. Samples whose score is strictly above it are called members; all are where there is no such score, and none where these
+    scores allow no false positive at `fpr`. scores (higher = member; NaN is left out), member: canary × shadow.
 
     Each resample has thresholds of its own; without `resamples` there is one row, the scores as they are.
     """

@@ -27,7 +27,8 @@ class Expected:
     """Expected figures under redrawn membership."""
 
     tpr: float | None = None
-    """TPR at the headline's FPR: (allowed + 1) / (n0 + 1), since a reading stops just before the first false positive too many."""
+    """TPR at the headline's FPR: (allowed + 1) / (n0 + 1), since a reading stops just before the first false positive too many;
+    None where the observed TPR cannot be read: TPRs are then not checked."""
     members: int = 1
     """Number of member scores behind the TPR."""
     alarm: float = 0.05
@@ -75,8 +76,8 @@ class Control:
         return found
 
     def p_value(self, tpr: float | None, auc: float | None) -> tuple[float, str]:
-        """Permutation p-value, (1 + number of redraws at least as large) / (redraws + 1), and the figure that it is about: "TPR",
-        or "AUC" (one half if None) where the TPR cannot be read from the scores or from some redraw."""
+        """Permutation p-value of the observed figure, (1 + number of redraws at least as large) / (redraws + 1), and the figure's
+        name: "TPR", or "AUC" (one half if None) where `tpr` is None or the TPR of some redraw cannot be read."""
         readable = tpr is not None and bool(np.isfinite(self.tpr).all())
         redraws, observed = (self.tpr, tpr) if readable else (self.auc, 0.5 if auc is None else auc)
         return (1 + int((redraws >= observed).sum())) / (len(redraws) + 1), "TPR" if readable else "AUC"

@@ -81,8 +81,9 @@ def judge_pairs(sides: Sequence[tuple[Evidence, Evidence]], alpha: float, halves
 
     Support and refutation each have a step-down of their own, so that the family-wise error holds for wrong "supported" and for
     wrong "refuted" verdicts: in a common step-down a refuted pair would ease support of the others. Each has half of α, except the
-    support of an equivalence (`halves` 1), which consists of two one-sided tests: so the p-value against is doubled, that for is
-    multiplied by `halves`, and a side holds where its p-value is at most α, support first. Returned is the smaller of the two.
+    support of an equivalence (`halves` 1), which consists of two one-sided tests. So the p-values of refutation are doubled, those
+    of support are multiplied by `halves` (at most 1), and a side holds where its p-value is at most α, support first. Returned is
+    the smaller of a pair's two.
     """
     supports, refutes = (step_down([pair[way] for pair in sides]) for way in (0, 1))
     both = [(min(1.0, halves * one), min(1.0, 2 * other)) for one, other in zip(supports, refutes, strict=True)]

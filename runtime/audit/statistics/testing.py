@@ -116,7 +116,8 @@ def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
 
 
 def accuracy_of(right: np.ndarray, confidence: float) -> Estimate:
-    """Mean accuracy of `right` (image × shadow, 0 or 1) with images and shadows both random; interval on log odds. `n`: images."""
+    """Mean accuracy of `right` (image × shadow, 0 or 1) with images and shadows both random; interval on log odds, near 0 and 1
+    widened as `Scale.share` states. `n`: images."""
     mean, variance, freedom = _mean_of_cells(right)
     error = variance**0.5 / (mean * (1 - mean)) if variance > 0 else 0.0
     return of_one(Uncertainty(mean, error, freedom, ODDS, len(right), np.empty(0)), confidence, len(right))

@@ -40,11 +40,11 @@ class Bound:
     note: str
     """Conditions that the bound must be quoted with; where there is none, the reason."""
     n: int = 0
-    """Of one run, the number of the target's scored canaries, or of those that the guesses were chosen from; of many runs, the
-    number of models that the threshold was tested on, 0 where no bound may be stated."""
+    """Of one run, the number of canaries that the guesses were chosen from; where no bound may be stated, of the target's scored
+    canaries. Of many runs, the number of models that the threshold was tested on; 0 where no bound may be stated."""
     how: Mapping[str, float] = field(default_factory=dict)
     """confidence and delta; of one run target, k_plus (canaries called members) and k_minus; of many runs threshold, members,
-    non_members."""
+    non_members. Empty without a value."""
 
     def as_json(self) -> dict[str, Any]:
         """As JSON: `value`, the entries of `how`, a threshold None where it is infinite, and `note`; without a value `value` None
@@ -71,7 +71,8 @@ def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, membe
 
 
 def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
-    """Why no one-run bound may be stated about a model of a trial; "" if one may. `canaries`: number of scored ones."""
+    """Why no one-run bound may be stated about a model of a trial: membership is `balanced`, a canary has several copies, or fewer
+    than MIN_CANARIES are scored; "" if one may. `canaries`: number of scored ones."""
     if design == "balanced":
         return f"every canary is in {BALANCED}"
     if copies > 1:

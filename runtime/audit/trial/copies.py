@@ -39,6 +39,7 @@ class Nearness:
     """canary × shadow: −log(d + DISTANCE_OFFSET) of the Euclidean distance d to the nearest image, both normalised; higher is
     nearer."""
     member: np.ndarray
+    """canary × shadow, bool."""
     resamples: Resamples
 
     @property

@@ -95,9 +95,9 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
-    """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
-    else None, and None where repeated rows may be equal by chance: where the first of them has no more than `FEW_VALUES` distinct
-    answers or, where rows are no longer than that, unless `_repeated_numbers`.
+    """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows).
+    None where no row is, and where rows may be equal by chance: rows of at most `FEW_VALUES` answers, over all shadows, unless
+    `_repeated_numbers`; longer rows if the first repeated one has at most `FEW_VALUES` distinct answers.
 
     answers: sample × … × shadow; member: sample × shadow. ValueError for no samples.
     """
@@ -169,9 +169,9 @@ def _groups(same: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
     """Doubts where answers are constant (in some shadows and not in all; not grave), inverted, fit another shadow's membership, or
     hardly correlate with the other shadows' answers (grave). All but the first need two shadows whose answers vary, each with four
-    members and four non-members; where all or most shadows together are inverted, that is the last doubt; single inverted shadows
-    are reported only if none fits another's membership. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member:
-    sample × shadow, HIGHER MEANS MEMBER."""
+    members and four non-members, and that of correlation needs four; where all or most shadows together are inverted, no further
+    doubt is yielded; single inverted shadows are reported only if none fits another's membership. No doubt is yielded with fewer
+    than `FEW_SAMPLES` samples. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:

@@ -81,9 +81,9 @@ class Scope:
 
 
 def _hardly_any(member: np.ndarray) -> np.ndarray:
-    """shadow, bool: models that hold no sample, or less than a tenth of the most that a model (one without all samples) holds and
-    so few that a binomial draw with that model's share (at most one half) gives no more with a probability below HARDLY_EVER.
-    member: sample × shadow, bool."""
+    """shadow, bool: models that hold no sample; and those that hold less than a tenth of the largest number, those of models with
+    all samples apart, and so few that a binomial draw with the largest share (at most one half) gives no more with a probability
+    below HARDLY_EVER. member: sample × shadow, bool."""
     count, samples = member.sum(0), len(member)
     most = count[count < samples].max(initial=0)
     by_coins = binom.cdf(count, samples, min(most / samples, 0.5))
@@ -253,16 +253,20 @@ class Kept:
 
     scope: Scope
     most_scores: float
-    """Most scores, over all attacks, that are kept; of attacks beyond that only metrics are."""
+    """Most scores, over all attacks, that are kept; of attacks beyond that everything but the scores is."""
     scores: dict[str, Tensor]
+    """`member` (uint8), and `score/<index in columns>` for each attack whose scores are kept: canary × shadow."""
     roc: dict[str, Tensor] = field(default_factory=dict)
+    """`<index in columns>/<group>` → points × 4: see `AttackMetrics.roc`."""
     risk: dict[str, Tensor] = field(default_factory=dict)
+    """Index in `columns`, as text → canary × 4: see `risk.of_canaries`; NaN for groups that the attack does not apply to."""
     metrics: list[Metric] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     columns: list[dict[str, str]] = field(default_factory=list)
     readings: list[dict[str, Any]] = field(default_factory=list)
     fits: list[dict[str, Any]] = field(default_factory=list)
     headline_column: int | None = None
+    """Index of the headline attack in `columns`; None unless it was added."""
 
     @classmethod
     def of(cls, scope: Scope, most_scores: float = np.inf) -> Kept:

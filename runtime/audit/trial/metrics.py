@@ -155,7 +155,7 @@ class AttackMetrics:
 
     def _tpr(self, name: str, reading: RateReading, spread: Drawn[np.ndarray], canaries: int | None = None) -> Metric:
         """The metric of a TPR with its interval; without a value where the reading has none, or more than half of the resamples
-        cannot resolve it. `canaries`: see `interval`."""
+        cannot resolve it. `n` is the number of non-members. `canaries`: see `interval`."""
         around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
@@ -283,9 +283,9 @@ class AttackMetrics:
         return run_null_control(score, read, self.member, self.terms.design, redraws, rng, expected, self.resamples.same)
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
-        """Figures of the null control `made`: mean AUC and TPR of the redraws with their central intervals, the share with an
-        epsilon bound above zero, and the permutation p-value: of the TPR, or of the AUC where the TPR cannot be read from the
-        scores or from some redraw (its note says which). TPR and share are left out unless every redraw has one."""
+        """Figures of the null control `made`, with n the number of redraws: `null_auc` and `null_tpr@fpr=…`, their means and
+        central intervals; `null_epsilon_share`, the share with an epsilon bound above zero; `permutation_p`, of the TPR, or of the
+        AUC as `Control.p_value` states (its note says which). TPR and share are left out unless every redraw has one."""
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # Intervals are the central intervals of the redraws.
         confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)

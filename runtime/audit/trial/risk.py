@@ -65,8 +65,8 @@ def memorization(confidence: np.ndarray, member: np.ndarray) -> np.ndarray:
 def overlap(
     scores: np.ndarray, member: np.ndarray, threshold: float | None, paired: bool, rng: np.random.Generator
 ) -> tuple[int, np.ndarray]:
-    """Number of canaries that count as most exposed, a tenth and at least one; and split: for each of HALVINGS random splits of the
-    shadows (of pairs, if `paired`) into halves, the Jaccard overlap of the canaries that are most exposed in either half
+    """Number of canaries that count as most exposed, a tenth (rounded down) and at least one; and split: for each of HALVINGS
+    random splits of the shadows (of pairs, if `paired`) into halves, the Jaccard overlap of the two halves' most exposed canaries
     (`_most_exposed`). `threshold`: as for `of_canaries`; scores, member: canary × shadow."""
     canaries, shadows = scores.shape
     top = max(1, canaries // CANARIES_PER_EXPOSED)

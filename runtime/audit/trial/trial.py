@@ -72,8 +72,8 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
     """The audit of a trial. Files: `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow); if stored
     by all shadows `test` (test image × shadow: whether the prediction is correct); and, where a set was made and queried, `pairs`
     (see `copies`). They hold membership and private images, so no method may read them. Notes: `null_ok`, False where one of the
-    `flags` makes figures invalid, and what describes files and intervals. Errors as of `measure_attack`; SynthcError as of
-    `_doubts`, and (Corrupt) where a file of `inputs` is damaged."""
+    `flags` makes figures invalid, and what describes files and intervals. `device` is not used. Errors as of `measure_attack` and
+    `roles_of`; SynthcError as of `_doubts`, and (Corrupt) where a file of `inputs` is damaged."""
     groups = roles_of(work.population).groups
     scope = _scope(work, groups, inputs)
     answers = dict(_answers(work, inputs, groups, scope.spans))
@@ -147,8 +147,8 @@ def _scope(work: AttackTrial, groups: tuple[Group, ...], inputs: Mapping[str, Ar
 
 
 def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Iterable[Answers], scope: Scope) -> Sets:
-    """The canaries' distances and origins in the shadows' sets. `answers`: of the release level `synthetic_set`, if there is
-    one."""
+    """The canaries' distances and origins in the shadows' sets. `answers`: of the release level `synthetic_set`, empty without it.
+    Corrupt as of `origins`."""
     nearness = {}
     for of_group in answers:
         if of_group.measured and "pixel" in of_group.measured:
@@ -169,7 +169,7 @@ def measure_headline(
 ) -> tuple[list[Metric], list[str]]:
     """Further metrics of the headline attack at the headline's release level, and flags of DP soundness: on every group TPRs by use
     in the set (where origins are known), deployed rates and `risk_overlap`; on the headline's group alone `headline` and, with an
-    accountant, DP soundness. Both empty where that attack has no result."""
+    accountant, DP soundness. Both empty where that attack has no result. Corrupt as of `guarantee`."""
     metrics: list[Metric] = []
     flags: list[str] = []
     for name, measured in _headline_groups(results, scope).items():
@@ -216,7 +216,7 @@ def _pairs_to_look_at(
 ) -> dict[str, Tensor]:
     """`<group>/<column>` → column of the pairs of canary and nearest released image that are kept for inspection
     (`Nearness.pairs`), by the scores and the threshold of the headline attack; {} where no set was queried or the headline attack
-    has no result."""
+    has no result. Corrupt as of `Nearness.pairs`."""
     pairs: dict[str, Tensor] = {}
     for name, measured in _headline_groups(results, scope).items():
         if name in sets.nearness:
@@ -297,7 +297,8 @@ def _answers(
     work: AttackTrial, inputs: Mapping[str, Artifact], groups: tuple[Group, ...], spans: Mapping[str, slice]
 ) -> Iterator[tuple[ReleaseLevel, list[Answers]]]:
     """For each release level that was queried in all shadows: the level, and the answers about each group. `labels_only` repeats
-    the final models' logits; `index_list` comes with every queried synthetic set, without signals where it has none."""
+    the final models' logits; `index_list` comes with every queried synthetic set, without signals where it has none. Corrupt as of
+    `_files`."""
     for release in LOGIT_LEVELS:
         if files := _files(work, inputs, release):
             answers = [_logits(release, group, files, spans[group.name]) for group in groups]

@@ -87,7 +87,7 @@ def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | N
 
 def _pipeline_seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
     """shadow: seconds of its whole pipeline (proxy, teacher or generator, set, classifier); [] where those of any task of any
-    shadow are not known."""
+    shadow are not known. Corrupt where a record of a task is damaged."""
     pipelines = [inputs[f"model/{shadow}"].ancestry() for shadow in range(work.shadows)]
     spent = [[_task_seconds(artifact) for artifact in pipeline] for pipeline in pipelines]
     return [sum(filter(None, stages)) for stages in spent] if all(None not in stages for stages in spent) else []
@@ -102,7 +102,7 @@ def _task_seconds(artifact: Artifact) -> float | None:
 
 def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
     """shadow: floating-point operations of its whole pipeline, estimated from its tasks' parameters; [] where part of any pipeline
-    was made elsewhere, or its parameters cannot be read."""
+    was made elsewhere, or its parameters cannot be restored. Corrupt where a record of a task is damaged."""
     sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
     types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
     found = []

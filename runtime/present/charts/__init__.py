@@ -108,9 +108,9 @@ def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: b
     """Write the chart to `path` in the format of its suffix, `width` points wide (by default as drawn), with its title if `titled`;
     an older file is replaced. Returns a notice on letters that no font here can show, in png and pdf, or "".
 
-    SynthcError for a suffix that is none of FORMATS, for a width at which letters would be smaller than MIN_LETTERS points, for any
-    width of html and json, and where the file cannot be written; for png and pdf subprocess.TimeoutExpired as of
-    `letters.complain_of_missing`. ValueError for numbers that are not finite in html and json (`draw` leaves none).
+    SynthcError for a suffix that is none of FORMATS (of either case), for a width at which letters would be smaller than
+    MIN_LETTERS points, for any width of html and json, and where the file cannot be written. ValueError for numbers that are not
+    finite in html and json (`draw` leaves none).
     """
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:

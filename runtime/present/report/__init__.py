@@ -35,8 +35,8 @@ def write(path: Path, database: Path, store: Path, scope: Scope, with_private: b
     """Write the HTML report of the study that `scope` selects to `path`; an older file is replaced. `with_private`: also sheets of
     private images.
 
-    SynthcError where the database cannot be read, `scope` selects no study or several, the study has more data sets than a chart
-    has room for, or the file cannot be written; further errors as of `make_sheet`.
+    SynthcError where the database cannot be read, `scope` selects no study or several, or the file cannot be written; further
+    errors as of `make_sheet`.
     """
     text = page(read(database, store, scope, with_private), database.name, with_private)
     try:
@@ -49,7 +49,7 @@ def write(path: Path, database: Path, store: Path, scope: Scope, with_private: b
 def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:
     """The report as HTML, which depends on the arguments and this version of synthc alone. `database_name` stands in the commands
     that it shows; `with_private` says whether `results` were read with private images. Charts of grids and of claims only where
-    there are any. SynthcError for more data sets than a chart has room for (`charts.draw`)."""
+    there are any."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
     scripts = (page_of_charts.bundle(), _file("page.js"))

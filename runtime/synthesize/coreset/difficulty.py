@@ -81,7 +81,7 @@ def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setti
 
 def logged(proxy: Artifact, samples: int) -> Log:
     """The log of the proxy's training. ValueError if it is not of `samples` samples; SynthcError if the proxy trained for less than
-    an epoch; Diverged if `margin` or `el2n` is not finite."""
+    an epoch; Diverged if `margin` or `el2n` is not finite; other errors as of `Artifact.tensors`."""
     log = proxy.tensors("dynamics")
     passes, seen = log["correct"].shape
     if seen != samples:
@@ -113,7 +113,8 @@ def el2n(log: Log, passes: int) -> Tensor:
 
 
 def area_under_margin(log: Log) -> Tensor:
-    """n: minus the mean margin between the label's probability and the largest other one, which is high for mislabeled samples.
+    """n: minus the mean, over epochs, of the margin of the label's probability over the largest other one; high for mislabeled
+    samples.
 
     It uses probabilities, as CCS does (Zheng et al. 2023); Pleiss et al. 2020 use logits, whose scale grows during training.
     """

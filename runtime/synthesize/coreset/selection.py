@@ -43,7 +43,8 @@ def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picke
 
 @torch.inference_mode()
 def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) -> tuple[Tensor, Tensor]:
-    """Features (n × feature) and logits (n × class) of the proxy in eval mode, on the CPU; Diverged if they are not finite."""
+    """Features (n × feature) and logits (n × class) of the proxy in eval mode, on the CPU; Diverged if they are not finite, other
+    errors as of `Artifact.tensors` and `restored`. images: n × channels × height × width, uint8."""
     net = restored(how.proxy or setting.recipe, setting.card, proxy.tensors("model")).to(setting.device)
     features = [net.features(normalise(chunk.to(setting.device), setting.card)).cpu() for chunk in images.split(TOGETHER)]
     found = torch.cat(features)

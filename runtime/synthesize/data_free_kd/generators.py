@@ -54,7 +54,7 @@ class Generator(nn.Module):
         return drawn[..., : self.shape[1], : self.shape[2]]
 
     def latents(self, count: int, draws: torch.Generator) -> Tensor:
-        """count × latent: standard normal, on the generator's device."""
+        """count × latent: standard normal, drawn from `draws` (on the CPU), on this net's device."""
         return torch.randn(count, self.latent, generator=draws).to(self.first.weight.device)
 
 

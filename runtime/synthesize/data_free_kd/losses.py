@@ -104,8 +104,8 @@ def divergence(answer: Tensor, reply: Tensor, temperature: float) -> Tensor:
 
 
 def difference(answer: Tensor, reply: Tensor) -> Tensor:
-    """n: mean absolute difference of the logits, whose gradient, unlike KL's, does not vanish for confident nets (Fang et al.
-    2019)."""
+    """n: mean over classes of the absolute difference of teacher's and student's logits (n × classes). Its gradient, unlike KL's,
+    does not vanish for confident nets (Fang et al. 2019)."""
     return (answer - reply).abs().mean(1)
 
 
@@ -117,7 +117,8 @@ def negative_entropy(answer: Tensor) -> Tensor:
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Mean squared difference of vertically adjacent pixels, plus that of horizontally adjacent ones."""
+    """Mean squared difference of vertically adjacent pixels, plus that of horizontally adjacent ones: a scalar for all images
+    (n × c × h × w)."""
     return images.diff(dim=2).square().mean() + images.diff(dim=3).square().mean()
 
 

@@ -34,8 +34,8 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
     of each round, labelled by the teacher (classes, or probabilities for `labels: soft`), and the student.
 
     `private` is not read: the release depends on it through the teacher alone. Metrics: `student_agreement` with the teacher on
-    these images, `classes_invented`, and `images_seen` by the student. Diverged if the student's loss in a round is not finite, and
-    as of `pooled_rounds`.
+    these images, `classes_invented`, and `images_seen` by the student. Note `loss_last`: the student's mean loss in the last round.
+    Diverged if the student's loss in a round is not finite, and as of `pooled_rounds`; other errors as of `Artifact.tensors`.
     """
     teacher = nets.to_device(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
@@ -115,7 +115,8 @@ class StudentTrainer:
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """What a checkpoint of this training holds, by name: student, optimizer, and the state of its losses."""
+        """Name → state to save in a checkpoint: student, optimizer, number of images seen, and of the teacher's losses the random
+        stream of shifts and the averaged statistics."""
         return {
             "student": self.student,
             "student_optimizer": self.optimizer,
@@ -150,7 +151,7 @@ class StudentTrainer:
 
     def step(self, images: Tensor) -> float:
         """One SGD step of the student towards the teacher's answers on images in grey levels 0..1, moved at random, with a
-        half-cosine learning rate; returns the mean loss before the step."""
+        half-cosine learning rate; returns the mean loss before the step. Leaves the student in train mode."""
         x = self.critic.prepare(images)
         with torch.no_grad():
             answer = self.teacher(x)
@@ -167,8 +168,9 @@ class StudentTrainer:
 
 def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
     """Rounds that each generate one batch and add it to the pool, then train the student on random batches of the pool. In the
-    warm-up the student is not trained, the adversarial loss is left out, and a round gives the loss 0. With a loss of statistics
-    each round, but of `deep_inversion`, also blends the batch's into the moving average. A round raises Diverged as of `_best`."""
+    warm-up the student is not trained, the adversarial loss is left out, and a round gives the loss 0. If the losses have
+    `statistics` and the method is not `deep_inversion`, a round also blends the statistics of the last images that it tried into
+    their moving average. A round raises Diverged as of `_best`."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
     source: TunedGenerator | OptimizedPixels

@@ -64,7 +64,7 @@ def _built(how: Denoiser, around: Surroundings) -> denoisers.Net:
 
 def new_denoiser(how: Denoiser, around: Surroundings) -> denoisers.Net:
     """A denoiser on the device at the start of its training, with new weights or those of `around.base`. Exactly the parameters to
-    train require a gradient. SynthcError as of `denoisers.build`."""
+    train require a gradient. SynthcError as of `denoisers.build`; other errors as of `Artifact.tensors`."""
     net = _built(how, around)
     if how.base is None:
         return net
@@ -110,7 +110,7 @@ def trained_part(net: denoisers.Net, how: Denoiser) -> dict[str, torch.Tensor]:
 
 def restored(how: Denoiser, trained: Artifact | None, around: Surroundings) -> denoisers.Net:
     """A denoiser in eval mode, on the device, from its stored parameters; without `trained`, the base unchanged. Errors as of
-    `new_denoiser`."""
+    `new_denoiser` and `Artifact.tensors`."""
     net = new_denoiser(how, around)
     if trained is not None:
         net.load_state_dict(trained.tensors("generator"), strict=how.base is None)

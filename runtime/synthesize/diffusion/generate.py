@@ -34,8 +34,8 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     """Train the denoiser, or tune its base; with `privacy` by DP-SGD. File `generator`: the moving average of the trained
     parameters, as of `trained_part`.
 
-    Metrics: `denoiser_loss`, `images_seen`, and with `privacy` those of `Mechanism.metrics`. Diverged as of `fit`; SynthcError as
-    of `denoisers.build` and `new_mechanism`.
+    Metrics: `denoiser_loss`, `images_seen`, and with `privacy` those of `Mechanism.metrics`. Diverged as of `fit`; other errors
+    as of `new_denoiser` and `new_mechanism`.
     """
     net = new_denoiser(how, around)
     if how.base is None:
@@ -61,8 +61,8 @@ def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: I
     """Sample the set (uint8) from the denoiser of the need `generator`, or without that need from the base unchanged; with
     `filter`, keep only the images that `confident_rows` selects, and give the metric `share_kept`. Labels are those of `plan_set`.
 
-    The origin of an image made by SDEdit is the private image that it started from; other images have no origins. SynthcError as of
-    `denoisers.build`.
+    The origin of an image made by SDEdit is the private image that it started from; other images have no origins. Errors as of
+    `bases.restored` and, with `filter`, of `confident_rows`.
     """
     net = restored(how.denoiser, needs.get("generator"), setting)
     draws = setting.seeds(f"diffusion/{how.method}")
@@ -128,7 +128,8 @@ def sample(
 
 def confident_rows(images: Tensor, labels: Tensor, least: float, teacher: Artifact, setting: Setting) -> Tensor:
     """Indices, ascending, of the uint8 images to whose label (n) the shadow's own undefended classifier (`teacher`) gives at least
-    the probability `least`; at least one of each class in `labels`, the most probable one. Errors as of `nets.restored`."""
+    the probability `least`; at least one of each class in `labels`, the most probable one. Errors as of `nets.restored` and
+    `Artifact.tensors`."""
     classifier = nets.restored(setting.recipe, setting.card, teacher.tensors("model"))
     own = logits(classifier, images, setting.card, setting.device).softmax(1).gather(1, labels[:, None])[:, 0]
     kept = own >= least

@@ -63,9 +63,9 @@ class Learner:
 
 
 def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
-    """Initialise `images_per_class` learned images, on the CPU, of each class that the private set has, as `how.init` states.
-    SynthcError where a class (`real`) or the public set (`public`) has fewer images than are needed, and for `public` without a
-    public set."""
+    """Initialise `images_per_class` learned images, on the CPU, of each class that the private set has. `how.init`: normal `noise`,
+    private images (`real`), the class's mean and a little noise (`class_mean`), or random `public` images of any class. SynthcError
+    where a class (`real`) or the public set (`public`) has fewer than are needed, and for `public` without a public set."""
     per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
     classes = tuple(private.labels.unique().tolist())
     labels = torch.tensor(classes).repeat_interleave(per_class)

@@ -30,7 +30,8 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
     release holds the images after the last step, clipped to 0..1, with their class as label or, for `labels: soft`, the teacher's
     probabilities at softmax temperature `temperature`.
 
-    SynthcError as of `initialise`; Diverged if the last loss of a batch is not finite, and as of `finish`.
+    Note `loss_last`: the last loss of the last batch. SynthcError as of `initialise`; Diverged if the last loss of a batch is not
+    finite, and as of `finish`; other errors as of `Artifact.tensors`.
     """
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))

@@ -149,7 +149,7 @@ def compare_with_expert(
 def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Learn images, the students' learning rate and (DATM) soft labels, such that a student trained on them ends near an expert's
     later weights; the experts' weights are those of the need `generator`. The release is that of `LearnedSet.release`, and so is
-    Diverged; SynthcError as of `initialise` and `nets.build`."""
+    Diverged; SynthcError as of `initialise` and `nets.build`, other errors as of `Artifact.tensors`."""
     experts = needs["generator"].tensors("generator")["weights"].to(setting.device)
     recipe = matching_net(how.experts.width, how.experts.depth, setting.card)
     net = nets.build(recipe, setting.card, setting.seeds(f"{how.method}/student")).to(setting.device).requires_grad_(False)
