@@ -298,9 +298,9 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
 
 def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None, str]:
     """Spearman's rank correlation of two attacks, `work.metric` and `work.against` (`correlate_canaries` or, over events,
-    `correlate_events`), of all scores: the checks refuse a stratum here. With a note. None, with the reason as the note, where it cannot be read,
-    also where fewer than half of the resamples give it; and over canaries, where the attacks are too unreliable for a correlation
-    beyond the claim's margin. ValueError as of `ClaimSide.column`."""
+    `correlate_events`), of all scores (the checks refuse a stratum here), and a note. None, with the reason as the note, where it
+    cannot be read, also where fewer than half of the resamples give it; and over canaries, where the attacks are too unreliable for
+    a correlation beyond the claim's margin. ValueError as of `ClaimSide.column`."""
     assert work.against is not None
     scores = [side.column(attack) for attack in (work.metric, work.against)]
     correlate = correlate_events if work.over == "events" else correlate_canaries
