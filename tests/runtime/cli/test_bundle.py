@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -25,13 +26,21 @@ def command(*words: object) -> tuple[int, str]:
     return code, out.getvalue()
 
 
-@pytest.fixture
-def bundle(copy: Done) -> Path:
-    with duckdb.connect(str(copy.db)) as connection:
+@pytest.fixture(scope="module")
+def made(tiny: Done, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny study's bundle with trials; read it, and do not change it."""
+    folder = tmp_path_factory.mktemp("bundle") / "copy"
+    shutil.copytree(tiny.folder, folder)
+    with duckdb.connect(str(folder / "results.duckdb")) as connection:
         connection.execute("CREATE TABLE secret AS SELECT 1 AS mine")
-    code, out = command("bundle", "-o", copy.folder / "tiny.zip", "--trials", "--db", copy.db)
+    code, out = command("bundle", "-o", folder / "tiny.zip", "--trials", "--db", folder / "results.duckdb")
     assert code == 0, out
-    return copy.folder / "tiny.zip"
+    return folder / "tiny.zip"
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path / "tiny.zip"))
 
 
 def test_a_bundle_is_read_by_duckdb_and_pandas_alone(bundle: Path, copy: Done, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -17,12 +18,20 @@ from tests.runtime.database.test_gather import store_called
 Said = tuple[int, str, str]
 
 
-@pytest.fixture
-def gathered(tiny: Done, tmp_path: Path) -> Path:
-    """A database beside the store `first`, with the rows of `first` and `second`."""
+@pytest.fixture(scope="module")
+def both(tiny: Done, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stores `first` and `second` and a database with the rows of both; read it, and do not change it."""
+    folder = tmp_path_factory.mktemp("both")
     for name in ("first", "second"):
-        rebuild(store_called(tiny, tmp_path, name), tmp_path / "results.duckdb")
-    return tmp_path / "results.duckdb"
+        rebuild(store_called(tiny, folder, name), folder / "results.duckdb")
+    return folder
+
+
+@pytest.fixture
+def gathered(both: Path, tmp_path: Path) -> Path:
+    """A database beside the store `first`, with the rows of `first` and `second`."""
+    shutil.copytree(both, tmp_path / "gathered")
+    return tmp_path / "gathered" / "results.duckdb"
 
 
 def say(capsys: pytest.CaptureFixture[str], database: Path, store: str, *words: str) -> Said:

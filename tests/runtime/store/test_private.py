@@ -43,6 +43,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_another_user_beside_a_run_reads_nothing_of_its_store(open_folder: Path) -> None:
     (open_folder / "study.yaml").write_text(TINY)
