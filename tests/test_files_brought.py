@@ -691,7 +691,7 @@ def test_a_path_in_a_study_that_the_locale_cannot_hold_is_a_sentence(tmp_path: P
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "shift_jis:strict"])  # what single bytes hold beyond ASCII differs, and all hold ASCII
+@pytest.mark.parametrize("encoding", ["ascii", "shift_jis:strict"])  # what single bytes hold beyond ASCII differs; all hold ASCII
 @pytest.mark.parametrize(
     "words", [("--help",), ("check", "→日.yaml"), ("data", "list"), ("check", "--explain", "L05"), ("nonsense→",)]
 )
