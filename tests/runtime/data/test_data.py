@@ -549,7 +549,7 @@ def test_a_set_that_is_not_here_can_be_planned_and_says_so_and_cannot_be_run(
 ) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     plan = compile_study(tmp_path / "study.yaml")
-    assert unseen(plan) == ["cifar10"]
+    assert unseen(trial.trial for trial in plan.trials) == ["cifar10"]
     assert "ids are provisional" in notices(plan)[0]
     assert main(["plan", str(tmp_path / "study.yaml"), "--db", str(tmp_path / "results.duckdb")]) == 0
     assert "synthc data fetch cifar10" in capsys.readouterr().err
@@ -557,6 +557,19 @@ def test_a_set_that_is_not_here_can_be_planned_and_says_so_and_cannot_be_run(
     said = capsys.readouterr().err
     assert f"put data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch into {root}" in said
     assert not list(tmp_path.glob(".synthc/??/*"))
+
+
+@pytest.mark.parametrize("command", ["tune --engine inline --db results.duckdb", "export --membership splits --spec"])
+def test_a_set_put_in_by_hand_is_identified_by_whichever_command_is_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data_files.cifar10(root, 200, 20)
+    tries = "tune: {shadows: 2, arms: {undefended: {classifier: {epochs: 0.1}}}}\n"
+    text = STUDY.replace("{name: cifar10}", "{name: cifar10, validation: 20}")
+    Path("study.yaml").write_text(text + tries)
+    assert main([*command.split(), "study.yaml"]) == 0
+    assert record_of("cifar10") is not None
 
 
 def test_two_contents_never_share_an_id_and_one_content_has_one_wherever_it_lies(
