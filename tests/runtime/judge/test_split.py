@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -150,6 +151,19 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(SynthcError, match=rf"{data.files[7]}: cannot be read: No such file"):
         write_split(data, EXACT, tmp_path / "split", None)
     assert not (tmp_path / "split" / "split.json").exists()
+
+
+@pytest.mark.parametrize("name", ["class 1", "class 1/0001.png"])
+def test_names_that_are_not_utf8_are_refused_before_anything_is_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = save_folder(tmp_path / "photos", *digit_images(slice(0, 60))) / name
+    old.rename(old.with_name(os.fsdecode(b"\xff") + old.suffix))
+    assert main(["split", str(tmp_path / "photos"), "-o", str(tmp_path / "split")]) == 2
+    said = capsys.readouterr().err
+    assert r"\udcff" in said
+    assert "the name is not UTF-8; rename it" in said
+    assert not (tmp_path / "split").exists()
 
 
 @pytest.mark.parametrize(
