@@ -137,6 +137,17 @@ def test_cinic10_is_read_from_its_folders_without_the_images_of_cifar10(root: Pa
     assert found.labels.tolist() == labels[order].tolist()
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_of_cinic10_without_an_image_of_imagenet_is_named(root: Path, split: str) -> None:
+    images, labels = data_files.pictures(4, 2)
+    for part in ("train", "test"):
+        data_files.folders(root / "CINIC-10" / part, images, labels, ["airplane", "cat"])
+    for image in (root / "CINIC-10" / split).rglob("*.png"):
+        image.rename(image.with_name(f"cifar10-{image.name}"))
+    with pytest.raises(SynthcError, match=rf"CINIC-10/{split}: no image of ImageNet; wanted are its n…_….png by class"):
+        read_and_record("cinic10")
+
+
 @pytest.mark.skipif(not (DEBIAN / "fashion-mnist").is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
 def test_fashion_mnist_is_what_its_pinned_digest_says() -> None:
     found = load(dataset_of(Data(name="fashion_mnist")))
