@@ -102,9 +102,9 @@ def test_cifar100_takes_the_fine_labels_of_both_versions(tmp_path: Path) -> None
     assert torch.equal(binary.labels, python.labels)
 
 
-def published_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def published_svhn(root: Path, monkeypatch: pytest.MonkeyPatch, test: int = 20) -> None:
     """Two small files, taken for the published ones."""
-    data_files.svhn(root / "svhn", 30, 20)
+    data_files.svhn(root / "svhn", 30, test)
     for name in svhn.FILES:
         monkeypatch.setitem(CATALOGUE["svhn"].forms[0].md5, name, md5_of(root / "svhn" / name))
 
@@ -318,6 +318,12 @@ def test_labels_out_of_range_and_other_shapes_are_refused(root: Path) -> None:
     (root / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data_files.idx(np.zeros((40, 20, 20)))))
     with pytest.raises(SynthcError, match=r"images have the shape \(40, 1, 20, 20\); it should be n × 1 × 28 × 28"):
         read_and_record("mnist")
+
+
+def test_a_known_set_with_an_empty_split_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published_svhn(root, monkeypatch, test=0)
+    with pytest.raises(SynthcError, match=r"svhn: images have the shape \(0, 3, 32, 32\); .*, n at least 1; fetch it again"):
+        read_and_record("svhn")
 
 
 def broken_png(folder: Path) -> None:
