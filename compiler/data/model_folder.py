@@ -90,16 +90,19 @@ def _faults_of_part(part: Path) -> Iterator[Fault]:
 
 
 def _faults_of_configs(folder: Path, how: Denoiser) -> Iterator[Fault]:
-    """Faults of the configurations: a prediction other than of the noise, a number of noise levels other than the denoiser's, a
-    LoRA rank above the narrowest layer of the unet. Without an entry they count as predicting the noise at 1000 levels, and the
-    rank is not checked."""
+    """Faults of the configurations: a prediction other than of the noise, a number of noise levels other than the denoiser's,
+    widths of the unet that are not a list of positive whole numbers, a LoRA rank above the narrowest of them. Without an entry they
+    count as predicting the noise at 1000 levels, and the rank is not checked."""
     scheduler = _json(folder / "scheduler" / "scheduler_config.json") or {}
     if (predicts := scheduler.get("prediction_type", "epsilon")) != "epsilon":
         yield "path", f"it predicts {predicts}, not the noise", "take a model whose prediction_type is epsilon"
     if (levels := scheduler.get("num_train_timesteps", 1000)) != how.timesteps:
         yield "path", f"it has {levels} noise levels, the denoiser {how.timesteps}", f"say `timesteps: {levels}`"
-    widths = (_json(folder / "unet" / "config.json") or {}).get("block_out_channels") or [how.rank]
-    if how.finetune == "lora" and how.rank > min(widths):
+    widths = (_json(folder / "unet" / "config.json") or {}).get("block_out_channels", [how.rank])
+    if not isinstance(widths, list) or not widths or not all(type(width) is int and width > 0 for width in widths):
+        what = f"its unet has {json.dumps(widths)} as `block_out_channels`"
+        yield "path", what, "it should be a list of whole numbers, the units of each layer"
+    elif how.finetune == "lora" and how.rank > min(widths):
         yield "path", f"matrices of rank {how.rank} beside its layers of {min(widths)} units", f"a rank of {min(widths)} at most"
 
 

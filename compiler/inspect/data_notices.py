@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from compiler.data.records import card_here, record_of
 from compiler.language.datasets import CARDS
 from compiler.language.methods.imported import ImportedSets
+from compiler.language.study import Trial
 from compiler.plan.dag import Plan
 
 
-def unseen(plan: Plan) -> list[str]:
-    """Sorted names of a plan's known data sets, public ones included, that have neither a pinned digest nor a valid record on this
-    machine: ids are provisional until their files are read."""
-    return [name for name in _known_sets(plan) if not card_here(name).digest]
+def unseen(trials: Iterable[Trial]) -> list[str]:
+    """Sorted names of the known data sets of trials, public ones included, that have neither a pinned digest nor a valid record on
+    this machine: ids are provisional until their files are read."""
+    return [name for name in _known_sets(trials) if not card_here(name).digest]
 
 
 def notices(plan: Plan) -> list[str]:
     """A sentence for each known data set of the plan that was not read yet, or whose files are not the published ones, and for each
     imported arm with float images outside 0 to 1. Sets with a pinned digest are passed over."""
-    absent = unseen(plan)
+    trials = [planned.trial for planned in plan.trials]
+    absent = unseen(trials)
     lines = [
         f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"
         for name in absent
     ]
-    for name in _known_sets(plan):
+    for name in _known_sets(trials):
         record = None if CARDS[name].digest or name in absent else record_of(name)
         if record is not None and record.published is False:
             lines.append(f"{name}: {record.samples:,} images of files that are not the published ones, identified by their content")
@@ -48,6 +50,6 @@ def _scales(plan: Plan) -> Iterator[str]:
             yield f"{what}; learned images may, but of a generator that ends in tanh save (images + 1) / 2"
 
 
-def _known_sets(plan: Plan) -> list[str]:
-    points = {(point.data, point.public) for point in (trial.trial.point for trial in plan.trials)}
+def _known_sets(trials: Iterable[Trial]) -> list[str]:
+    points = {(trial.point.data, trial.point.public) for trial in trials}
     return sorted({data.name for pair in points for data in pair if data is not None and data.name in CARDS})

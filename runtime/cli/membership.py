@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler.errors import SynthcError, did_you_mean
+from runtime.cli.options import identify_data
 
 if TYPE_CHECKING:
     from runtime.data.population.export import Splits
@@ -46,8 +47,8 @@ def export(args: argparse.Namespace) -> None:
 
 def _find_splits(args: argparse.Namespace) -> Splits:
     """The private sets and queries that all trials of the study, or of `--arm`, share. SynthcError where these trials differ in
-    private sets, number of shadows or queries, and for an unknown arm; SpecError for a study that is not valid, but imported files
-    need not be there."""
+    private sets, number of shadows or queries, for an unknown arm, and as of `identify_data`; SpecError for a study that is not
+    valid, but imported files need not be there."""
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose
@@ -57,6 +58,8 @@ def _find_splits(args: argparse.Namespace) -> Splits:
     tree = compose(args.spec, args.profile, args.sets)
     make_cards(tree)
     checked = check(tree, imported=False)
+    if identify_data(checked.trials):
+        checked = check(tree, imported=False)
     arms = {trial.arm_name for trial in checked.trials}
     if args.arm is not None and args.arm not in arms:
         raise SynthcError(f"--arm {args.arm}: no arm is called that; {did_you_mean(args.arm, arms)}")

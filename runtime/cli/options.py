@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from compiler.language.study import Trial
     from compiler.plan.dag import Plan
 
 
@@ -67,6 +69,23 @@ def compile_study_of(args: argparse.Namespace) -> Plan:
     from runtime.data.cards import compile_with_files
 
     return compile_with_files(args.spec, args.profile, args.sets)
+
+
+def identify_data(trials: Iterable[Trial]) -> bool:
+    """Read and record the known data sets of trials whose digest is neither pinned nor recorded on this machine, with lines on
+    standard error that say so, since ids depend on their content. Returns whether there was any: what was compiled before is then
+    to be compiled again. SynthcError where such a set is missing or broken."""
+    from compiler.inspect.data_notices import unseen
+
+    absent = unseen(trials)
+    for name in absent:
+        from runtime.data.sources import read_and_record
+
+        print(f"{name}: reading it for the first time, to identify it by its content", file=sys.stderr)
+        record = read_and_record(name)
+        counts = f"{record.samples:,} + {record.test_samples:,} images"
+        print(f"{name}: {counts}, identified by their content as {record.digest}", file=sys.stderr)
+    return bool(absent)
 
 
 def print_notices(plan: Plan) -> None:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
-from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
+from runtime.cli.options import (
+    compile_study_of,
+    force_option,
+    identify_data,
+    only_option,
+    print_notices,
+    select_forced,
+    spec_options,
+)
 from runtime.cli.results_options import add_command, positive_number, store_of, whole_number
 
 if TYPE_CHECKING:
@@ -142,21 +150,10 @@ def _check_policy(study: StudyRun) -> int:
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
-    """The plan. Known data sets whose digest is neither pinned nor recorded on this machine are first read and recorded, with
-    printed lines that say so, since ids depend on their content. SpecError for a study that is not valid; SynthcError where such a
-    set is missing or broken."""
-    from compiler.inspect.data_notices import unseen
-
+    """The plan, with ids by the content of its data sets (`identify_data`, errors as there); SpecError for a study that is not
+    valid."""
     plan = compile_study_of(args)
-    if absent := unseen(plan):
-        from runtime.data.sources import read_and_record
-
-        for name in absent:
-            _print(f"{name}: reading it for the first time, to identify it by its content")
-            record = read_and_record(name)
-            _print(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
-        plan = compile_study_of(args)
-    return plan
+    return compile_study_of(args) if identify_data(trial.trial for trial in plan.trials) else plan
 
 
 def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, plural
-from runtime.cli.options import spec_options
+from runtime.cli.options import identify_data, spec_options
 from runtime.cli.results_options import add_command, store_of
 from runtime.cli.run import compute, engine_options
 from runtime.outcome import Diverged
@@ -63,6 +63,8 @@ def _tune(args: argparse.Namespace) -> int:
     tree = compose(args.spec, args.profile, args.sets)
     make_cards(tree)
     tuning = tune(tree)
+    if identify_data(trial.trial for trial in tuning.plan.trials):
+        tuning = tune(tree)
     store = store_of(args)
     store = store.with_name(f"{store.name}.tune")
     texts = sources(args.spec)

@@ -115,12 +115,18 @@ def _cinic(words: Words) -> Entry:
 def _read_cinic(folder: Path) -> Splits:
     """Pool and test split: ImageNet's images (`n…_….png`) of the `train` and `test` folders. The images of CIFAR-10 in the set are
     left out, since they would make the private images of a study on CIFAR-10 public; `valid` is not read. SynthcError where the
-    folders are missing or hold anything but classes of images of 32×32 pixels."""
-    pool, test = (
-        decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], folder, (3, 32, 32))
-        for split in ("train", "test")
-    )
+    folders are missing, hold anything but classes of images of 32×32 pixels, or none of ImageNet."""
+    pool, test = (decoded(_imagenets(folder / split, folder), folder, (3, 32, 32)) for split in ("train", "test"))
     return pool, test
+
+
+def _imagenets(split: Path, folder: Path) -> list[tuple[Path, int]]:
+    """ImageNet's images in a split, at least one, as by `by_class`; errors as of `_read_cinic`."""
+    images = [image for image in by_class(split, folder) if IMAGENET.match(image[0].name)]
+    if not images:
+        wanted = "wanted are its n…_….png by class, beside those of CIFAR-10, which are not read"
+        raise SynthcError(f"{split}: no image of ImageNet; {wanted}; fetch it again")
+    return images
 
 
 IMAGENET = re.compile(r"n\d+_")

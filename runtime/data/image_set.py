@@ -147,6 +147,9 @@ def _known(name: str) -> ImageSet:
 
 def _folder(name: str, path: Path) -> ImageSet:
     images = by_class(path, path)
+    for where in (image.relative_to(path).as_posix() for image, _ in images):
+        if where.encode(errors="ignore").decode() != where:  # no record, page or database can hold it
+            raise SynthcError(f"{where}: the name is not UTF-8; rename it")
     data = decoded(images, path)
     if (data.images == data.images[:, :1]).all():  # one channel filled three, or all files are grey in colours
         data = LabeledImages(data.images[:, :1].contiguous(), data.labels)

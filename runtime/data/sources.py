@@ -81,9 +81,9 @@ def _as_planned(dataset: Dataset, splits: Splits) -> Splits:
 
 
 def _fitting(card: Card, splits: Splits) -> Splits:
-    """`splits` itself; SynthcError if the images or labels of a split do not have the card's shape and classes. Numbers of images
-    are not compared with the card, and an empty split passes."""
-    for split in filter(None, splits):
+    """`splits` itself; SynthcError if the images or labels of a split do not have the card's shape and classes, or it is empty.
+    Numbers of images are not compared with the card."""
+    for split in (split for split in splits if split is not None):
         wrong = images_wrong(split.images, card) + whole_wrong("labels", split.labels, len(split), 0, card.classes - 1)
         if wrong:
             raise SynthcError(f"{card.name}: {wrong[0]}; fetch it again")

@@ -177,7 +177,8 @@ def read_sets(
     All but `public` must have at least two images, of one size and the same classes; members, holdout and test no image or unit in
     common. Where names are those of parts of a split, the parts must be as they were drawn, and `released` not older. `public` is
     resized to the others' size. `unit`, `image`, `label`: as for `read_image_set`; `unit` is for members, holdout and test; None
-    for the units of their split, or single images without one.
+    for the units of their split, in each part that is given by name, or single images without one. Not only one of members and
+    holdout may have units of several images.
     """
 
     def as_image_set(of: Named, unit: str | None = None) -> ImageSet:
@@ -185,10 +186,7 @@ def read_sets(
 
     parts = [members, holdout, *([test] if test else [])]
     split = find_split([part for part in parts if isinstance(part, str)])
-    inside = unit
-    if inside is None and split is not None:
-        inside = str(split.units_file()) if split.units_file() else "unit" if str(members).endswith(".npz") else None
-    read = [as_image_set(part, inside) for part in parts]
+    read = [as_image_set(part, _drawn_unit(part, split) if unit is None else unit) for part in parts]
     made = as_image_set(released)
     for one in (*read, made):
         if len(one) < 2:
@@ -196,12 +194,34 @@ def read_sets(
     if split is not None:
         check_parts(split, dict(zip(("members", "holdout", "test"), read, strict=False)))
         check_age(split, made)
+    _refuse_units_of_one_side(read[0], read[1])
     read = aligned([*read, made])
     _refuse_overlaps(read[:-1])
     shown = None
     if public is not None:
         shown = resized(as_image_set(public), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
     return Sets(read[-1], read[0], read[1], read[2] if test else None, shown, split)
+
+
+def _drawn_unit(part: Named, split: Split | None) -> str | None:
+    """`unit`, as for `read_image_set`, that gives a part the units of its split: the array of an .npz, or the split's file of
+    units; None for a set that is already read, and without such a file or a split."""
+    if split is None or not isinstance(part, str):
+        return None
+    if part.endswith(".npz"):
+        return "unit"
+    return str(split.units_file()) if split.units_file() else None
+
+
+def _refuse_units_of_one_side(members: ImageSet, holdout: ImageSet) -> None:
+    """SynthcError where only one of the sets has units, and one of these has different images: a unit counts by the nearest of its
+    images, so those of this side would look nearer."""
+    for one, other in ((members, holdout), (holdout, members)):
+        if one.units and other.units is None and len(units_of(one)) < len(units_of(replace(one, units=None))):
+            raise SynthcError(
+                f"{other.name}: without units, of which {one.name} has some of several images, and a unit counts by its nearest "
+                "image; give both sides theirs by `unit`, or both as files of their split"
+            )
 
 
 def _refuse_overlaps(parts: Sequence[ImageSet]) -> None:

@@ -102,9 +102,9 @@ def test_cifar100_takes_the_fine_labels_of_both_versions(tmp_path: Path) -> None
     assert torch.equal(binary.labels, python.labels)
 
 
-def published_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def published_svhn(root: Path, monkeypatch: pytest.MonkeyPatch, test: int = 20) -> None:
     """Two small files, taken for the published ones."""
-    data_files.svhn(root / "svhn", 30, 20)
+    data_files.svhn(root / "svhn", 30, test)
     for name in svhn.FILES:
         monkeypatch.setitem(CATALOGUE["svhn"].forms[0].md5, name, md5_of(root / "svhn" / name))
 
@@ -135,6 +135,17 @@ def test_cinic10_is_read_from_its_folders_without_the_images_of_cifar10(root: Pa
     assert torch.equal(found.images[1:], torch.from_numpy(images[order][1:]))
     assert torch.equal(found.images[0], torch.from_numpy(images[0, :1]).expand(3, -1, -1))  # grey among colours
     assert found.labels.tolist() == labels[order].tolist()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_of_cinic10_without_an_image_of_imagenet_is_named(root: Path, split: str) -> None:
+    images, labels = data_files.pictures(4, 2)
+    for part in ("train", "test"):
+        data_files.folders(root / "CINIC-10" / part, images, labels, ["airplane", "cat"])
+    for image in (root / "CINIC-10" / split).rglob("*.png"):
+        image.rename(image.with_name(f"cifar10-{image.name}"))
+    with pytest.raises(SynthcError, match=rf"CINIC-10/{split}: no image of ImageNet; wanted are its n…_….png by class"):
+        read_and_record("cinic10")
 
 
 @pytest.mark.skipif(not (DEBIAN / "fashion-mnist").is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
@@ -307,6 +318,12 @@ def test_labels_out_of_range_and_other_shapes_are_refused(root: Path) -> None:
     (root / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data_files.idx(np.zeros((40, 20, 20)))))
     with pytest.raises(SynthcError, match=r"images have the shape \(40, 1, 20, 20\); it should be n × 1 × 28 × 28"):
         read_and_record("mnist")
+
+
+def test_a_known_set_with_an_empty_split_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published_svhn(root, monkeypatch, test=0)
+    with pytest.raises(SynthcError, match=r"svhn: images have the shape \(0, 3, 32, 32\); .*, n at least 1; fetch it again"):
+        read_and_record("svhn")
 
 
 def broken_png(folder: Path) -> None:
@@ -549,7 +566,7 @@ def test_a_set_that_is_not_here_can_be_planned_and_says_so_and_cannot_be_run(
 ) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     plan = compile_study(tmp_path / "study.yaml")
-    assert unseen(plan) == ["cifar10"]
+    assert unseen(trial.trial for trial in plan.trials) == ["cifar10"]
     assert "ids are provisional" in notices(plan)[0]
     assert main(["plan", str(tmp_path / "study.yaml"), "--db", str(tmp_path / "results.duckdb")]) == 0
     assert "synthc data fetch cifar10" in capsys.readouterr().err
@@ -557,6 +574,19 @@ def test_a_set_that_is_not_here_can_be_planned_and_says_so_and_cannot_be_run(
     said = capsys.readouterr().err
     assert f"put data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch into {root}" in said
     assert not list(tmp_path.glob(".synthc/??/*"))
+
+
+@pytest.mark.parametrize("command", ["tune --engine inline --db results.duckdb", "export --membership splits --spec"])
+def test_a_set_put_in_by_hand_is_identified_by_whichever_command_is_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data_files.cifar10(root, 200, 20)
+    tries = "tune: {shadows: 2, arms: {undefended: {classifier: {epochs: 0.1}}}}\n"
+    text = STUDY.replace("{name: cifar10}", "{name: cifar10, validation: 20}")
+    Path("study.yaml").write_text(text + tries)
+    assert main([*command.split(), "study.yaml"]) == 0
+    assert record_of("cifar10") is not None
 
 
 def test_two_contents_never_share_an_id_and_one_content_has_one_wherever_it_lies(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
-from runtime.data.image_set import read_image_set
-from runtime.judge.judging import read_sets
+from runtime.data.image_set import ImageSet, image_set_of, read_image_set
+from runtime.judge.judging import Sets, read_sets
 from runtime.judge.split import PARTS, Design, Units, check_parts, draw, find_split, read_split, units_of, write_split
 from tests.runtime.judge.image_files import digit_images, save_folder, save_npz
 
@@ -90,6 +91,31 @@ def test_units_and_equal_images_never_stand_on_both_sides(tmp_path: Path) -> Non
     assert sum(split.units.values()) == 45
 
 
+def test_each_part_of_a_split_has_the_units_of_its_own_file_and_one_side_alone_has_none(tmp_path: Path) -> None:
+    images, labels = digit_images(slice(0, 400))
+    save_npz(tmp_path / "data.npz", images, labels, person=np.arange(400) // 4)
+    names = [str(tmp_path / f"split/{part}.npz") for part in PARTS]
+
+    def read(members: ImageSet, *others: str) -> Sets:
+        return read_sets(names[0], members, *others, None, unit=None, image="image", label="label")
+
+    for unit in ("person", None):
+        shutil.rmtree(tmp_path / "split", ignore_errors=True)
+        write_split(read_image_set(str(tmp_path / "data.npz"), unit=unit), EXACT, tmp_path / "split", unit)
+        members, holdout, test = (dict(np.load(name)) for name in names)
+        single = image_set_of("members (arrays)", {name: members[name] for name in ("images", "labels")})
+        joined = image_set_of("arrays", {name: members[name] for name in ("images", "labels", "unit")}, "unit")
+        sets = read(joined if unit else single, *names[1:])
+        assert sets.holdout.units == tuple(map(str, holdout["unit"]))
+        assert sets.test is not None
+        assert sets.test.units == tuple(map(str, test["unit"]))
+        if unit:
+            with pytest.raises(
+                SynthcError, match=r"^members \(arrays\): without units, of which .*holdout.npz has some of several"
+            ):
+                read(single, *names[1:])
+
+
 def test_units_of_a_folder_come_from_lines_of_a_file(tmp_path: Path) -> None:
     images, labels = digit_images(slice(0, 60))
     folder = save_folder(tmp_path / "photos", images, labels)
@@ -150,6 +176,19 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(SynthcError, match=rf"{data.files[7]}: cannot be read: No such file"):
         write_split(data, EXACT, tmp_path / "split", None)
     assert not (tmp_path / "split" / "split.json").exists()
+
+
+@pytest.mark.parametrize("name", ["class 1", "class 1/0001.png"])
+def test_names_that_are_not_utf8_are_refused_before_anything_is_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = save_folder(tmp_path / "photos", *digit_images(slice(0, 60))) / name
+    old.rename(old.with_name(os.fsdecode(b"\xff") + old.suffix))
+    assert main(["split", str(tmp_path / "photos"), "-o", str(tmp_path / "split")]) == 2
+    said = capsys.readouterr().err
+    assert r"\udcff" in said
+    assert "the name is not UTF-8; rename it" in said
+    assert not (tmp_path / "split").exists()
 
 
 @pytest.mark.parametrize(

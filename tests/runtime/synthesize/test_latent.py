@@ -181,6 +181,11 @@ def _predict_v(folder: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"prediction_type": "v_prediction"}))
 
 
+def _lay(folder: Path, widths: object) -> None:
+    file = folder / "unet" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"block_out_channels": widths}))
+
+
 def _lose_text(folder: Path) -> None:
     (folder / "text_encoder").rename(folder / "other")
 
@@ -196,6 +201,10 @@ FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (_pickle, "its vae has pickled weights only, weights.bin"),
     (_bring_code, "unet/my_unet.py is code that the folder brings along"),
     (_predict_v, "it predicts v_prediction, not the noise"),
+    (lambda folder: _lay(folder, 64), "its unet has 64 as `block_out_channels`; it should be a list of whole numbers"),
+    (lambda folder: _lay(folder, ["8", None]), r'its unet has \["8", null\] as'),
+    (lambda folder: _lay(folder, []), r"its unet has \[\] as"),
+    (lambda folder: _lay(folder, [8, 1]), "matrices of rank 2 beside its layers of 1 units; a rank of 1 at most"),
     (_lose_text, "its part text_encoder is missing"),
     (_miscount, "vae/more.safetensors is cut off or damaged"),
     (lambda folder: (folder / "unet" / "lost.safetensors").symlink_to("nowhere"), "unet/lost.safetensors cannot be read: No such"),
@@ -211,7 +220,7 @@ def test_what_keeps_a_folder_out_is_said_at_its_place(
 
     damage(shutil.copytree(folder, tmp_path / "model") and tmp_path / "model")
     base = f"{{path: model, resolution: 16, classes: {NAMES}}}"
-    path = spec(tmp_path, f"  full: {drawn('conditional', base)}")
+    path = spec(tmp_path, f"  tuned: {drawn('conditional', base, 'lora')}")
     with pytest.raises(SpecError, match=complaint) as raised:
         compile_study(path)
     assert [problem.location.file for problem in raised.value.diagnostics] == [str(path)]
