@@ -160,7 +160,7 @@ def _settings(args: argparse.Namespace) -> AuditSettings:
         variant=args.variant,
         views=None if args.queries is None else _count("--queries", args.queries),
         confidence=_number("--confidence", args.confidence, 0.5, 1, "a share between 0.5 and 1, such as 0.95"),
-        delta=0.0 if args.delta == "0" else _number("--delta", args.delta, 0, 1, "0 or a number below 1, such as 1e-5"),
+        delta=_number("--delta", args.delta, 0, 1, "0 or a number below 1, such as 1e-5", or_zero=True),
         guesses=guesses,
         thresholds=args.thresholds,
         one_run=args.one_run,
@@ -175,11 +175,13 @@ def _one_of(option: str, word: str, known: Sequence[str]) -> None:
         raise SynthcError(f"{option} {word}: {did_you_mean(word, known)}")
 
 
-def _number(option: str, text: str, above: float, below: float, wanted: str) -> float:
+def _number(option: str, text: str, above: float, below: float, wanted: str, or_zero: bool = False) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
+    if or_zero and value == 0:
+        return 0.0  # also for -0.0
     if not above < value < below:
         raise SynthcError(f"{option} {text}: wanted is {wanted}")
     return value

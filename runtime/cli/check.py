@@ -102,8 +102,9 @@ def _schema(args: argparse.Namespace) -> int:
 def _init(args: argparse.Namespace) -> int:
     from importlib.resources import files
 
-    name = Path(args.name).stem
-    target = Path(args.name).with_name(f"{name}.yaml")
+    path = Path(args.name)
+    name = path.stem if path.suffix.lower() in (".yaml", ".yml") else path.name
+    target = path.with_name(f"{name}.yaml")
     called = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.") or "study"  # what a study may be called
     text = (files("runtime.cli") / "starter.yaml").read_text(encoding="utf-8")
     plain = called.isidentifier() and called.lower() not in ("null", "true", "false")

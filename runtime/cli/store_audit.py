@@ -1,6 +1,6 @@
 """Stores and publishes an audit of a user's file, or a judgement, as a study of one trial.
 
-Its folder is committed by the worker's own protocol, and its run leaves a record.
+Its folder is committed by the worker's own protocol, and its run leaves a record, without a plan.
 """
 
 from __future__ import annotations

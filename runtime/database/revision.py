@@ -167,15 +167,16 @@ def _check_maker(connection: duckdb.DuckDBPyConnection, path: Path, advice: str,
 
 
 def _refusal(path: Path, error: duckdb.Error, advice: str) -> SynthcError:
-    """The error to raise for a file that DuckDB cannot open: TargetBusy where its message has the letters `lock`, as when a process
-    has the file open for writing, or a log lies beside it, else SynthcError, for no database. The text ends with `advice`, except
-    where the message names the process."""
+    """The error to raise for a file that DuckDB cannot open: TargetBusy where DuckDB cannot lock it, as when a process has it open
+    for writing, or a log lies beside it, else SynthcError, for no database. The text ends with `advice`, except where the message
+    names the process."""
     said = first_line(error)
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+    unlocked = said.startswith("IO Error: Could not set lock on file ")
+    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error)) if unlocked else None
     if holder is not None:
         who = f"{holder[1]} (pid {holder[2]})"
         return TargetBusy(f"{path} is open for writing in {who}, so publishing waits; its changes are safe")
-    if "lock" in said.lower() or log_of(path).exists():
+    if unlocked or log_of(path).exists():
         return TargetBusy(f"{path}: cannot be opened: {said}; {advice}")
     return SynthcError(f"{path}: not a database ({said}); {advice}")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, sentence_of
+from compiler.work.operations import AuditFile, JudgeSet
 from runtime import machine
 from runtime.store.artifacts import CHECKPOINT_PATTERN, FIGURES_FILE, Artifact, is_done
 from runtime.store.records import Corrupt, parse_record, read_runs
@@ -97,8 +98,8 @@ class Damage:
 
 def find_damage(store: Path) -> Damage:
     """Compare with their digests `store.json`, the records of runs and attempts, figures of other stores, and the records and
-    tensors of done tasks; read the plans of runs, which have no digest. What is damaged or missing, also a plan, becomes a
-    sentence, and so does a file where the folder of a task should be; nothing is changed.
+    tensors of done tasks; read the plans of studies' runs, which have no digest. What is damaged or missing, also such a plan,
+    becomes a sentence, and so does a file where the folder of a task should be; nothing is changed.
 
     Logs, checkpoints and `task.json` of tasks that are not done are not read.
     """
@@ -112,9 +113,9 @@ def find_damage(store: Path) -> Damage:
             found.append(f"{sentence_of(error) if isinstance(error, OSError) else error}; {mend}")
 
     read(store / "store.json", "`synthc run` says what to write into it")
-    for folder in (folder for folder, _ in read_runs(store)):
+    for folder, run in read_runs(store):
         read(folder / "run.json", mend_run(folder))
-        if not RecordedRun(folder, {}).texts:
+        if _wants_plan(run) and not RecordedRun(folder, {}).texts:
             found.append(f"{folder / PLAN_FILE}: cannot be read; only `synthc explain` needs it")
     found += _find_what_is_no_folder(store)
     for folder in sorted(store.glob("??/*")):
@@ -128,6 +129,12 @@ def find_damage(store: Path) -> Damage:
         if os.path.lexists(folder / FIGURES_FILE):
             read(folder / FIGURES_FILE, "delete it, and merge the bundle again that it came with")
     return Damage(tuple(found), counts.total(), counts[False])
+
+
+def _wants_plan(record: dict[str, Any] | Corrupt) -> bool:
+    """False for the run of a stored audit or judgement, without a plan; True for others, and where the record cannot be read."""
+    of_files = {AuditFile.__name__, JudgeSet.__name__}
+    return isinstance(record, Corrupt) or all(task["operation"] not in of_files for task in record["tasks"])
 
 
 def _find_what_is_no_folder(store: Path) -> Iterator[str]:

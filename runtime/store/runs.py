@@ -1,7 +1,7 @@
 """Records and plans of runs: each run writes its own; they are read to explain changes since.
 
     <store>/runs/<run>/run.json      trials, stages, claims, spec texts, versions, code
-                       plan.jsonl.gz   one line per task: id, address, the text whose hash is the id
+                       plan.jsonl.gz   one line per task: id, address, the text whose hash is the id; studies only
                        progress.json   tasks that were running and time left when the run last published before its end
 
 By both, a figure can be traced to the exact computation even after its artifacts are deleted.

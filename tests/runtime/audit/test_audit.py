@@ -241,6 +241,13 @@ def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
         assert 0.5 < value < epsilon_of_mu(1.5, 1e-5)
 
 
+def test_a_delta_of_zero_is_one_audit_however_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(saved(tmp_path, one_run()))
+    found = [audited(capsys, path, "--one-run", f"--delta={zero}") for zero in ("0", "0.0", "-0.0", "0e-5")]
+    assert str(found[0]["attacks"]["scores"]["epsilon_lower"]["steinke"]["delta"]) == "0.0"
+    assert len({str(one) for one in found}) == 1
+
+
 def test_guesses_are_counted_as_declared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from runtime.audit.statistics.epsilon import steinke
 
@@ -569,6 +576,7 @@ def test_where_a_share_of_infinite_scores_leaves_no_threshold_nobody_is_called_a
     (GOOD, ["--queries", "3"], "the file holds 2 views"),
     (GOOD, ["--confidence", "95"], "--confidence 95:"),
     (GOOD, ["--delta", "1"], "--delta 1:"),
+    (GOOD, ["--delta=-1e-9"], "--delta -1e-9: wanted is 0 or"),
     (GOOD, ["--resamples", "10"], "--resamples 10:"),
     (GOOD, ["--interval", "shadows"], "--interval shadows: there are: canaries, two_way"),
     (GOOD, ["--attack", "quantile"], "--attack quantile: it looks at the samples' images"),

@@ -70,6 +70,19 @@ def test_the_starter_is_a_study_and_is_never_written_over(
 
 
 @pytest.mark.parametrize(
+    ("name", "file"), [("study_v1.2", "study_v1.2.yaml"), ("v1.2.yaml", "v1.2.yaml"), ("mine.yml", "mine.yaml")]
+)
+def test_the_starter_is_called_as_asked_and_only_a_suffix_of_yaml_is_no_part_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, file: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", name]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+    assert main(["check", file]) == 0
+    assert f"{file}: {file.removesuffix('.yaml')}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (("run", "nothing.yaml"), "nothing.yaml:1:1: there is no such file"),

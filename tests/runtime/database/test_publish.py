@@ -157,6 +157,22 @@ def test_a_file_that_is_not_ours_is_never_overwritten(index: Index, tmp_path: Pa
     assert target.read_bytes() == content
 
 
+@pytest.mark.parametrize("damage", ["a block", "all"])
+def test_a_damaged_database_or_none_is_refused_at_once_whatever_its_folder_is_called(
+    tiny: Done, index: Index, tmp_path: Path, damage: str
+) -> None:
+    target = tmp_path / "blocks held in sh (PID 1)" / "results.duckdb"
+    target.parent.mkdir()
+    content = bytearray(tiny.db.read_bytes() if damage == "a block" else b"not a database at all")
+    content[8] ^= 255
+    target.write_bytes(content)
+    for attempt in (lambda: check_target(target), lambda: index.publish(target)):
+        with pytest.raises(SynthcError, match=r"not a database .*; move it away, or name another --db") as told:
+            attempt()
+        assert not isinstance(told.value, TargetBusy)
+    assert target.read_bytes() == content
+
+
 def test_a_damaged_index_is_made_again(tiny: Done, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(tiny.store, store)

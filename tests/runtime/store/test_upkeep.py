@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
+from compiler.work.operations import JudgeSet
 from runtime import machine
 from runtime.cli.main import main
+from runtime.cli.store_audit import StoredResult, store_result
+from runtime.outcome import Product
+from runtime.store.garbage import find_damage
 from tests.conftest import TINY, Done
 
 
@@ -106,3 +112,25 @@ def test_a_sound_place_is_called_sound_and_a_damaged_one_is_not(copy: Done, caps
     assert "model.safetensors is not what the task wrote" in out
     copy.db.write_text("not a database")
     assert main(["doctor", "--db", str(copy.db)]) == 1
+
+
+def test_a_stored_audit_or_judgement_is_sound_without_a_plan_a_study_is_not(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(copy.folder / "outside.npz", scores=rng.normal(size=(1, 40)), member=rng.random((1, 40)) < 0.5)
+    quick = ["--resamples", "100", "--redraws", "10", "--fpr", "0.1"]
+    assert main(["audit", str(copy.folder / "outside.npz"), *quick, "--db", str(copy.db)]) == 0
+    judged = StoredResult(
+        study="judged", method="judge", question="May this set be released?", spec="set.npz", command="judge",
+        work=JudgeSet("a", "b", "c", "", "", "d"), product=Product(), headline={}, started=datetime.now(UTC), seconds=1.0,
+    )  # fmt: skip
+    store_result(judged, argv=["judge", "set.npz"], store=copy.store, target=copy.db)
+    assert main(["doctor", "--deep", "--db", str(copy.db)]) == 0
+    assert "BAD" not in capsys.readouterr().out
+    (plan,) = copy.store.glob("runs/*/plan.jsonl.gz")
+    plan.write_bytes(plan.read_bytes()[:50])
+    assert [str(plan) in said for said in find_damage(copy.store).sentences] == [True]
+    plan.unlink()
+    assert [str(plan) in said for said in find_damage(copy.store).sentences] == [True]
+    (audit,) = copy.store.glob("runs/*-outside/run.json")
+    audit.write_bytes(audit.read_bytes()[:50])
+    assert any(f"{audit.parent}: run.json" in said for said in find_damage(copy.store).sentences)
