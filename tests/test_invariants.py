@@ -203,6 +203,7 @@ def test_a_rebuilt_database_has_the_same_rows(tiny: Done, tmp_path: Path) -> Non
 # 7 and 8. Failure is data; killing anything loses at most what is in flight
 
 
+@pytest.mark.long
 def test_a_killed_run_continues_and_ends_with_the_same_rows(tiny: Done, tmp_path: Path) -> None:
     copy = Done(tmp_path, tmp_path / "study.yaml")
     copy.spec.write_text(TINY)

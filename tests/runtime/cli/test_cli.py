@@ -19,7 +19,7 @@ from compiler.errors import sentence_of
 from runtime.cli.main import EXIT_CODES, main, parser
 from tests.conftest import HANG_SECONDS, ROOT, TINY, Done, wait_until
 
-STOPS = [(signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGINT, 12)]
+STOPS = [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGINT, 12)]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -108,7 +108,8 @@ def test_what_a_user_can_mend_is_said_in_a_line_with_exit_code_two(
     assert (tmp_path / "file").read_text() == "I am no database and no folder"
 
 
-@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), *(pytest.param(*how, marks=pytest.mark.long) for how in STOPS)])
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "times"), STOPS)
 def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tmp_path: Path, number: int, times: int) -> None:
     (tmp_path / "study.yaml").write_text(TINY.partition("  coreset:")[0])
     command = ("run", "study.yaml", "--engine", "inline")

@@ -69,7 +69,9 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert target.read_text() == "old"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one bit", "gone", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["one bit", *(pytest.param(how, marks=pytest.mark.long) for how in ("truncated", "gone", "empty"))]
+)
 def test_a_damaged_artifact_is_computed_again_in_the_same_run_and_the_rows_are_equal(
     copy: Done, tiny: Done, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +95,14 @@ def test_a_damaged_artifact_is_computed_again_in_the_same_run_and_the_rows_are_e
     same(copy, tiny)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"task": "0000000000000000"}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"task": "0000000000000000"}',
+        *(pytest.param(text, marks=pytest.mark.long) for text in (b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 5000)),
+    ],
+)
 def test_a_damaged_commit_counts_as_never_made(copy: Done, tiny: Done, content: bytes) -> None:
     folder = task(copy, "kind = 'attack'")
     (folder / "outcome.json").write_bytes(content)
@@ -173,6 +182,7 @@ def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(co
     assert len(copy.rows("FROM comparison")) == 3
 
 
+@pytest.mark.long
 def test_a_commit_that_is_damaged_as_soon_as_it_was_made_is_made_again_in_the_same_run(
     copy: Done, tiny: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:
