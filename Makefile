@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: study smoke test test-all check clean help
 
@@ -30,8 +30,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "synthc needs Python 3.11 or newer; name one with make PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 
-# torch first: its pin takes a CPU build where one is at hand, and keeps other packages from asking for another. Python compiles what
-# is imported then, a part of what is installed: without that here, an installation takes two thirds of the time.
+# torch first: its pin takes a CPU build where one is at hand, and keeps other packages from asking for another.
 $(VENV)/.installed: constraints.txt pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) torch
 	$(INSTALL) --editable .
