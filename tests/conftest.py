@@ -14,6 +14,11 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+MEMORY = Path("/dev/shm")
+"""A file system in memory, on Linux."""
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    # Where pytest makes its temporary folders. The suite's databases take 102 s there, 133 to 155 s on a disk, which they sync.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 ROOT = Path(__file__).resolve().parents[1]
 
