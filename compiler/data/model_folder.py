@@ -69,8 +69,9 @@ def _faults_of_readable(folder: Path, how: Denoiser) -> Iterator[Fault]:
 
 
 def _faults_of_part(part: Path) -> Iterator[Fault]:
-    """Faults of one component: a missing folder, a unet or vae of another class than PARTS has, no safetensors weights, weights
-    that are cut off or damaged. Of scheduler and tokenizer only the folder is looked for. OSError for what cannot be read."""
+    """Faults of one component: a missing folder, a unet or vae of another class than PARTS has (or of none that can be read), no
+    safetensors weights, weights that are cut off or damaged. Of scheduler and tokenizer only the folder is looked for. OSError for
+    a folder or a file of weights that cannot be read."""
     if not part.is_dir():
         yield "path", f"its part {part.name} is missing", "a denoiser needs unet, vae, scheduler, and what the index names of text"
         return

@@ -243,8 +243,9 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _read_params(artifact: Artifact) -> dict[str, str]:
-    """Dotted name (`[0]` for a place in a list) → parameter in the text whose hash is the task's id, as text or JSON; empty where
-    the store has no folder of the task. Corrupt where its `task.json` is gone or damaged."""
+    """Dotted name → parameter in the text whose hash is the task's id, as text or JSON, without names of classes. A list is one
+    parameter, but one that holds mappings is taken apart (`[0]` for a place in it). Empty where the store has no folder of the
+    task. Corrupt where its `task.json` is gone or damaged."""
     from compiler.fingerprint import parse_canonical
 
     return dict(_flatten(parse_canonical(artifact.text).params)) if artifact.folder.exists() else {}

@@ -87,8 +87,9 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _own_views(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Names of the views in `main` that are taken for ours: of those with a comment the ones that read `base`, and the dictionary
-    of metrics, which reads nothing. A user's is among them if it has a comment and reads `base`."""
+    """Names of the views in `main` that are taken for ours, by their text: with a comment and `base.` in their SQL, or with a
+    comment that begins as that of the dictionary of metrics, which reads nothing. A user's view of which this holds is among
+    them."""
     asked = "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main'"
     ours = " AND comment IS NOT NULL AND (sql LIKE '%base.%' OR comment LIKE 'The dictionary of metrics%')"
     return {name for (name,) in execute(connection, asked + ours)}

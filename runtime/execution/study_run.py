@@ -263,8 +263,9 @@ class StudyRun:
         return {id: trace.error for id, trace in traces.items() if trace.given_up}
 
     def _read_results(self) -> RunResults:
-        """For lints: the results of the study's current trials from the index, whichever run computed them, the headlines of
-        earlier runs with results, and the changes since the study's first run with results."""
+        """For lints, of the study under this run's profile: the results of its current trials from the index, whichever run
+        computed them, the headlines of earlier runs with results, and the changes since the first run with results. Unwritable if
+        the index cannot be read."""
         study, profile = self.plan.header.study, self.plan.profile
         measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))

@@ -219,7 +219,7 @@ def _print(value: Any, null: str = "NULL") -> str:
 
 
 def _escape(values: Sequence[Any], escaped: Callable[[str], str], bold: str, cell: str = "{}") -> list[str]:
-    """Escaped cells of a row, a `Best` in the format `bold`."""
+    """Escaped cells of a row, each in the format `cell`, a `Best` within it in the format `bold`."""
     texts = [escaped(_print(value)) for value in values]
     return [cell.format(bold.format(text) if isinstance(value, Best) else text) for value, text in zip(values, texts, strict=True)]
 

@@ -44,11 +44,12 @@ class Garbage:
 
 def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
     """Folders of tasks that no study's latest run under any profile needs, and leftover files; studies in `drop` do not count.
-    Nothing is deleted.
+    Nothing is deleted. The store must be locked: files that a run is writing look like leftovers.
 
     Checkpoints of a needed task stay until it is done, unless other source code wrote them: no attempt reads those.
 
-    SynthcError if the record of any run cannot be read, or there are tasks and no run: what is needed is then unknown.
+    SynthcError if the record of any run is missing or damaged, or there are tasks and no run: what is needed is then unknown.
+    OSError if this user may not read one.
     """
     kept = {task["id"] for record in latest_runs(store) if record["study"] not in drop for task in record["tasks"]}
     tasks = tuple(sorted(folder for folder in store.glob("??/*") if folder.is_dir() and folder.name not in kept))
@@ -62,8 +63,8 @@ def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
 
 
 def latest_runs(store: Path) -> list[dict[str, Any]]:
-    """Records of the latest run of each study under each profile; SynthcError if the record of any run, an older one included,
-    cannot be read, or if there are tasks and no record."""
+    """Records of the latest run of each study under each profile; SynthcError if the record of any run, an older one included, is
+    missing or damaged, or if there are tasks and no record; OSError if this user may not read one."""
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     for folder, record in read_runs(store):
         if isinstance(record, Corrupt):

@@ -215,8 +215,8 @@ class _Residual(nn.Module):
 
 def _residual(recipe: Recipe, shape: Shape, stem: int, widths: tuple[int, ...], blocks: int) -> tuple[nn.Module, int]:
     """A trunk with flat output, and its number of features: a convolution to `stem` channels, one group of `blocks` residual blocks
-    for each of `widths`, and a global average pool; each group but the first halves the size. SynthcError where instance norm would
-    have a single pixel to normalise."""
+    for each of `widths`, and a global average pool; each group but the first halves the size. SynthcError for instance norm where
+    the shorter side ends in one pixel."""
     norm = _norm(recipe)
     if recipe.norm == "instance" and min(shape[1:]) <= 2 ** (len(widths) - 1):
         raise SynthcError(f"{recipe.net}: ends in one pixel at {shape[1]}×{shape[2]}, which instance norm makes zero; use group")
