@@ -186,8 +186,8 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
     """Field, message and hint of the first of canaries, stratum and release level that the selector names and that does not exist
-    or the trial lacks, or, for a release level of a claim that is no correlation, at which the headline's attack is not scored;
-    else None."""
+    or the trial lacks; also of any stratum of a correlation, and of a release level of another claim at which the headline's
+    attack is not scored; else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:

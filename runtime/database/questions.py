@@ -11,11 +11,13 @@ from compiler.errors import SynthcError, did_you_mean
 
 @dataclass(frozen=True)
 class Question:
-    """A named query: one sentence on what it answers (`about`), and its SQL with the semicolon at its end (`text`)."""
+    """A named SQL query."""
 
     name: str
     about: str
+    """One sentence: what the query answers."""
     text: str
+    """Its SQL, with the semicolon at the end."""
 
 
 def questions() -> dict[str, Question]:

@@ -125,8 +125,8 @@ class TimeLeft:
         return {id: self._seconds.get(id, self._guessed[id] * rates[task.operation]) for id, task in self._todo.items()}
 
     def _rates(self) -> dict[str, float]:
-        """Operation → rate, measured over guessed seconds: its own where it was measured, else the weighted geometric mean of those
-        of other operations; 1 for all where none was measured."""
+        """Operation → rate, which is measured seconds divided by guessed ones. An operation without a measurement has the weighted
+        geometric mean of the others' rates; all have 1 where none was measured."""
         rates = {operation: (sums.rate, sums.weight) for operation, sums in (self._measured_first | self._measured).items()}
         sorts = {task.operation: "nets" if task.kind in OF_NETS else task.kind for task in self._todo.values()}
 

@@ -148,8 +148,8 @@ def _name_reference(reference: Row | None, rows: Sequence[Row]) -> str:
 
 
 def _name_place(rows: Sequence[Row]) -> str:
-    """` at RATE FPR on GROUP canaries`: false-positive rate (in percent) and canary group of the headline, each of the first row
-    that has it, and left out where no row has it."""
+    """The phrase ` at RATE FPR on GROUP canaries`, with the headline's false-positive rate (in percent) and canary group. Each is
+    that of the first row that has it, and its words are left out where no row has it."""
     fpr = next((row["fpr"] for row in rows if row["fpr"] is not None), None)
     canaries = next((row["canaries"] for row in rows if row["canaries"]), None)
     at = "" if fpr is None else f" at {format_percent(fpr)} FPR"

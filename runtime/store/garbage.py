@@ -116,7 +116,7 @@ def find_damage(store: Path) -> Damage:
     read(store / "store.json", "`synthc run` says what to write into it")
     for folder, run in read_runs(store):
         read(folder / "run.json", mend_run(folder))
-        if _wants_plan(run) and not RecordedRun(folder, {}).texts:
+        if _has_plan(run) and not RecordedRun(folder, {}).texts:
             found.append(f"{folder / PLAN_FILE}: cannot be read; only `synthc explain` needs it")
     found += _find_what_is_no_folder(store)
     for folder in sorted(store.glob("??/*")):
@@ -132,8 +132,9 @@ def find_damage(store: Path) -> Damage:
     return Damage(tuple(found), counts.total(), counts[False])
 
 
-def _wants_plan(record: dict[str, Any] | Corrupt) -> bool:
-    """False for the run of a stored audit or judgement, without a plan; True for others, and where the record cannot be read."""
+def _has_plan(record: dict[str, Any] | Corrupt) -> bool:
+    """Whether a run with this record has a plan: that of a study, unlike that of a stored audit or judgement, does; True for a
+    damaged record."""
     of_files = {AuditFile.__name__, JudgeSet.__name__}
     return isinstance(record, Corrupt) or all(task["operation"] not in of_files for task in record["tasks"])
 

@@ -53,9 +53,9 @@ def reported(net: Classifier, private: Private, card: Card, device: torch.device
 
 
 def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
-    """Two metrics of each group: `canary_accuracy_in`, of the canaries that this shadow's private set holds, and
-    `canary_accuracy_out`, of the others. Each is the share whose largest logit is that of the label that members are trained with;
-    None, with a note, where there is no such canary. said: canary × class, logits of all groups in their order. Errors as of
+    """Yield two metrics of each group: `canary_accuracy_in`, the accuracy on the canaries that this shadow's private set holds, and
+    `canary_accuracy_out`, that on the others, both by the label that members are trained with; None, with a note, where there is
+    no such canary. said: canary × class, logits of all groups in their order. Errors as of
     `roles_of`."""
     parts = roles_of(private.population)
     member = torch.from_numpy(membership_of(private).copy())

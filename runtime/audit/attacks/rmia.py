@@ -15,9 +15,9 @@ from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool
 
 
 def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
-    """The attack, on the first `how.queries` views, as a function from membership to scores (see `Score`); None where the logits of
-    the canaries or of a z pool are missing. `paired`: as in `ShadowPool`. ValueError for a logit, or a confidence, that is not
-    finite."""
+    """Return the attack as a function from membership to scores (see `Score`), which reads the first `how.queries` views; None
+    where the logits of the canaries or of a z pool are missing. `paired`: as in `ShadowPool`. ValueError for a logit, or a
+    confidence, that is not finite."""
     if answers.logits is None or answers.z_logits is None:
         return None
     read = signals.taylor_confidence if "taylor_softmax" in how.compat else signals.confidence

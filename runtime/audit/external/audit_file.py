@@ -91,7 +91,7 @@ class Report:
     resamples: int
     """Number of bootstrap resamples behind every interval."""
     drawn: str
-    """In words, what a resample draws: samples, or samples and shadows (or pairs of shadows)."""
+    """What a bootstrap resample draws, as a phrase: samples, or samples and shadows (or pairs of shadows)."""
     attacks: dict[str, Summary]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""

@@ -18,7 +18,8 @@ from runtime.audit.trial.measure import AttackResult, Kept, describe_canaries, d
 from runtime.outcome import Metric, Product
 
 MAX_SCORES_KEPT = 4_000_000
-"""Most scores, over all attacks, that an artifact holds; of larger audits only the metrics are kept."""
+"""Largest number of scores that an artifact holds, of all attacks together. Of the attacks that would exceed it, the figures are
+kept without the scores."""
 
 
 def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:

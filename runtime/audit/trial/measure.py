@@ -253,7 +253,8 @@ class Kept:
 
     scope: Scope
     most_scores: float
-    """Most scores, over all attacks, that are kept; of attacks beyond that everything but the scores is."""
+    """Largest number of scores that are kept, of all attacks together. Of the attacks that would exceed it, the figures are kept
+    without the scores."""
     scores: dict[str, Tensor]
     """`member` (uint8), and `score/<index in columns>` for each attack whose scores are kept: canary × shadow."""
     roc: dict[str, Tensor] = field(default_factory=dict)

@@ -23,9 +23,9 @@ from runtime.synthesize.release import Surroundings
 
 
 def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundings, path: str = "") -> Product:
-    """The base, as file `base` (state dict). Where `how.base` is a `Checkpoint`, the model in the folder `path`, with the note
-    `configs`: configurations of its parts. Else, whatever `path`, a denoiser trained on the public images without labels, in which
-    every class has the embedding of no class.
+    """Load or train the base; the product's file `base` is its state dict. Where `how.base` is a `Checkpoint`, the model in the
+    folder `path` is loaded, and the note `configs` holds the configurations of its parts. Else, whatever `path`, a denoiser is
+    trained on the public images without labels; every class has the embedding of no class in it.
 
     Metrics of a training: `denoiser_loss`, `images_seen` (by the denoiser) and, for net `latent`, `autoencoder_loss`; none for a
     folder. SynthcError as of `load_checkpoint` and `denoisers.build`, Diverged as of `fit`.

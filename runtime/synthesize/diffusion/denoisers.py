@@ -48,7 +48,7 @@ class Net(nn.Module):
         """Compute what depends on the training images (n × channels × height × width, uint8) before training; here nothing."""
 
     def encoded(self, images: Tensor) -> Tensor:
-        """Signals, float32, of uint8 images (n × channels × height × width); here their pixels in -1..1, of the same shape."""
+        """Encode images (n × channels × height × width, uint8) as signals, float32: in this class their pixels, scaled to -1..1."""
         return images.float() / 127.5 - 1
 
     def decoded(self, signals: Tensor, draws: torch.Generator) -> Tensor:
