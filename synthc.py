@@ -279,8 +279,7 @@ class Results:
         out; without `with_private_images` also those whose set is, or began as, private images, or may be.
 
         `study` and `profile` ("" for none) choose among several in the database; SynthcError if several are left, a name is
-        unknown, or private images are wanted and their data set is missing or changed (ValueError for a plug-in's). {} for a
-        database without runs.
+        unknown, or private images are wanted and their data set is missing or changed. {} for a database without runs.
 
         >>> sorted(results.gallery(with_private_images=True))
         ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
@@ -300,7 +299,7 @@ class Results:
         """Write the report of a study as one HTML page that works without a network, over an older file, and return its path.
         Without `with_private_images` no private images are shown. `study` and `profile` ("" for none) choose among several in the
         database; SynthcError if they do not choose one, the page cannot be written, or private images are wanted and their data set
-        is missing or changed (ValueError for a plug-in's).
+        is missing or changed.
 
         >>> results.report("report.html").name
         'report.html'
